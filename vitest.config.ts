@@ -1,0 +1,15 @@
+import { defineConfig } from "vitest/config";
+
+export default defineConfig({
+  test: {
+    include: ["src/**/*.test.ts", "scripts/**/*.test.ts", "test/**/*.test.ts"],
+    globalSetup: "test/global-setup.ts",
+    // A process per file: what one leaves behind (timers, sockets, handlers) cannot hide in another.
+    pool: "forks",
+    // All of them share one PostgreSQL server: more only wait for it.
+    maxWorkers: 2,
+    testTimeout: 30_000,
+    // Making a database with its tenants, on a machine that is busy.
+    hookTimeout: 60_000,
+  },
+});
