@@ -1,0 +1,266 @@
+import { AppError } from "../errors.ts";
+import {
+  beginText,
+  Connection,
+  type ConnectionOptions,
+  type OutgoingStatement,
+  type Rows,
+  type Scope,
+} from "./connection.ts";
+import { type SqlValue, sql } from "./sql.ts";
+
+/**
+ * A transaction of one tenant, open for as long as its callback runs. The only handle with which
+ * several statements can be run with awaits between them; of no use once the callback has ended.
+ */
+export interface TenantSql {
+  /** Runs a statement at once and gives its rows. Throws what {@link TransactionPool.run} throws. */
+  <Rows extends readonly object[] = readonly object[]>(
+    strings: TemplateStringsArray,
+    ...values: readonly SqlValue[]
+  ): Promise<Rows[number][]>;
+  /**
+   * Runs `work` in a savepoint: when it throws, what it wrote is undone and the transaction goes on.
+   * Await it before anything else: what runs beside it is undone with it.
+   * https://www.postgresql.org/docs/18/sql-savepoint.html
+   */
+  savepoint<T>(work: () => Promise<T>): Promise<T>;
+}
+
+export interface TransactionPoolOptions extends ConnectionOptions {
+  /** Connections, so transactions at once, at most. */
+  readonly connectionsMax: number;
+  /** Transactions waiting for a connection at most; past it `overloaded`. */
+  readonly queueMax: number;
+  /** How long a transaction waits for a connection. */
+  readonly queueTimeoutMs: number;
+}
+
+/**
+ * Different schemas one connection serves before it is replaced: the server keeps catalogue entries
+ * of every table a backend has touched.
+ */
+const SCHEMAS_PER_CONNECTION_MAX = 1_000;
+
+interface Slot {
+  connection: Connection | undefined;
+  readonly schemas: Set<string>;
+}
+
+interface Waiter {
+  readonly take: (slot: Slot) => void;
+  readonly refuse: (error: AppError) => void;
+}
+
+/**
+ * Connections for transactions with awaits between their statements, and for statements that may be
+ * slow: one transaction has one connection to itself. Nothing is kept prepared on them.
+ */
+export class TransactionPool {
+  readonly #options: TransactionPoolOptions;
+  readonly #idle: Slot[] = [];
+  readonly #waiters: Waiter[] = [];
+  readonly #slots = new Set<Slot>();
+  #isClosed = false;
+
+  constructor(options: TransactionPoolOptions) {
+    this.#options = options;
+  }
+
+  /** Transactions that run or wait. */
+  get load(): number {
+    return this.#slots.size - this.#idle.length + this.#waiters.length;
+  }
+
+  /**
+   * Runs `work` in one transaction of the scope and commits when it returns. When it throws,
+   * everything is undone and its error is thrown. A statement that fails and is caught inside
+   * without a savepoint still fails the whole: PostgreSQL then commits nothing, and this throws.
+   *
+   * @throws AppError `overloaded` when no connection comes free, `not_ready` when the connection is
+   *   lost (before the commit was sent: nothing happened; after: unknown);
+   *   postgres.PostgresError from the server
+   */
+  async run<T>(scope: Scope, work: (tx: TenantSql) => Promise<T>): Promise<T> {
+    const slot = await this.#take();
+    try {
+      const connection = await this.#connectionOf(slot);
+      slot.schemas.add(scope.schema);
+      return await runTransaction(connection, scope, work);
+    } finally {
+      this.#giveBack(slot);
+    }
+  }
+
+  /** Refuses new transactions, waits for those that run and closes every connection. */
+  async close(): Promise<void> {
+    this.#isClosed = true;
+    for (const waiter of this.#waiters.splice(0)) waiter.refuse(stopping());
+    await Promise.all([...this.#idle].map((slot) => this.#discard(slot)));
+    while (this.#slots.size > 0) {
+      // A transaction that hangs is ended by idle_in_transaction_session_timeout and
+      // statement_timeout; giving its slot back discards it.
+      await new Promise<void>((resolve) => this.#onDiscard.push(resolve));
+    }
+  }
+
+  readonly #onDiscard: (() => void)[] = [];
+
+  #take(): Promise<Slot> {
+    if (this.#isClosed) throw stopping();
+    const idle = this.#idle.pop();
+    if (idle) return Promise.resolve(idle);
+    if (this.#slots.size < this.#options.connectionsMax) {
+      const slot: Slot = { connection: undefined, schemas: new Set() };
+      this.#slots.add(slot);
+      return Promise.resolve(slot);
+    }
+    if (this.#waiters.length >= this.#options.queueMax) throw overloaded();
+    return new Promise((resolve, reject) => {
+      const timer = setTimeout(() => {
+        this.#waiters.splice(this.#waiters.indexOf(waiter), 1);
+        reject(overloaded());
+      }, this.#options.queueTimeoutMs);
+      const waiter: Waiter = {
+        take: (slot) => {
+          clearTimeout(timer);
+          resolve(slot);
+        },
+        refuse: (error) => {
+          clearTimeout(timer);
+          reject(error);
+        },
+      };
+      this.#waiters.push(waiter);
+    });
+  }
+
+  async #connectionOf(slot: Slot): Promise<Connection> {
+    if (slot.schemas.size > SCHEMAS_PER_CONNECTION_MAX) await slot.connection?.close();
+    if (!slot.connection?.isOpen) {
+      slot.schemas.clear();
+      slot.connection = await Connection.open(this.#options);
+    }
+    return slot.connection;
+  }
+
+  #giveBack(slot: Slot): void {
+    if (this.#isClosed) {
+      void this.#discard(slot);
+      return;
+    }
+    const waiter = this.#waiters.shift();
+    if (waiter) waiter.take(slot);
+    else this.#idle.push(slot);
+  }
+
+  async #discard(slot: Slot): Promise<void> {
+    await slot.connection?.close();
+    this.#slots.delete(slot);
+    for (const resolve of this.#onDiscard.splice(0)) resolve();
+  }
+}
+
+async function runTransaction<T>(
+  connection: Connection,
+  scope: Scope,
+  work: (tx: TenantSql) => Promise<T>,
+): Promise<T> {
+  // The mark that keeps a callback that outlives its transaction, or its backend, from writing into
+  // the next one's.
+  let isEnded = false;
+  let running = 0;
+  let savepoints = 0;
+  let failure: unknown;
+
+  const send = async (statement: OutgoingStatement | string): Promise<Rows> => {
+    if (isEnded) throw new Error("The transaction has ended");
+    return connection.send(statement);
+  };
+  /**
+   * Counts what has not yet ended. What nobody awaits fails the transaction below, not the process
+   * (as an unhandled rejection).
+   */
+  const watch = <R>(part: Promise<R>): Promise<R> => {
+    running += 1;
+    const ended = () => {
+      running -= 1;
+    };
+    part.then(ended, ended);
+    return part;
+  };
+  const query = (strings: TemplateStringsArray, ...parameters: SqlValue[]) => {
+    const { text, values } = sql(strings, ...parameters);
+    return watch(send({ text: `/*${scope.schema}*/ ${text}`, values, isPrepared: false }));
+  };
+  const inSavepoint = async <R>(inner: () => Promise<R>): Promise<R> => {
+    savepoints += 1;
+    const name = `s${savepoints}`;
+    await send(`savepoint ${name}`);
+    try {
+      const result = await inner();
+      await send(`release savepoint ${name}`);
+      return result;
+    } catch (error) {
+      await send(`rollback to savepoint ${name}; release savepoint ${name}`);
+      throw error;
+    }
+  };
+  const savepoint = <R>(inner: () => Promise<R>) => watch(inSavepoint(inner));
+  // The rows' type is the caller's word, as in every SQL client.
+  const tx = Object.assign(query, { savepoint }) as TenantSql;
+
+  // Sent without waiting: the first statement follows in the same write. Should it fail, the
+  // statement finds no schema and fails too, and this error is the one to tell.
+  const begun = connection.send(beginText(scope)).catch((error: unknown) => {
+    failure = error;
+  });
+  try {
+    const result = await unlessLost(connection, work(tx));
+    isEnded = true;
+    await begun;
+    if (failure !== undefined) throw failure;
+    if (running > 0) {
+      throw new Error(`${running} statements of the transaction were not awaited`);
+    }
+    const { command } = await connection.send("commit");
+    if (command !== "COMMIT") {
+      throw new Error("A statement of the transaction failed and its error was swallowed");
+    }
+    return result;
+  } catch (error) {
+    isEnded = true;
+    await begun;
+    if (connection.isOpen) {
+      await connection.send("rollback").catch(() => connection.destroy(asError(error)));
+    }
+    throw failure ?? error;
+  }
+}
+
+/** What `work` gives, or a rejection as soon as the connection it may be waiting for is lost. */
+async function unlessLost<T>(connection: Connection, work: Promise<T>): Promise<T> {
+  let forget: () => void = () => undefined;
+  const lost = new Promise<never>((_, reject) => {
+    forget = connection.onLost(reject);
+  });
+  try {
+    return await Promise.race([work, lost]);
+  } finally {
+    forget();
+  }
+}
+
+function asError(error: unknown): Error {
+  return error instanceof Error ? error : new Error(String(error));
+}
+
+function overloaded(): AppError {
+  return new AppError("overloaded", "Too many requests are waiting for the database.", {
+    retryAfterSeconds: 1,
+  });
+}
+
+function stopping(): AppError {
+  return new AppError("not_ready", "The service is stopping.", { retryAfterSeconds: 1 });
+}
