@@ -1,0 +1,67 @@
+import { existsSync } from "node:fs";
+import path from "node:path";
+import { type Config, ConfigError, readConfig } from "../src/config.ts";
+import { type OpenDatabase, openDatabase } from "../src/db/open-database.ts";
+import { migrateRegistry } from "../src/db/registry-migrations.ts";
+import { AppError } from "../src/errors.ts";
+import { ROOT_DIR } from "../src/paths.ts";
+
+/** What the operator typed cannot be carried out; said without a stack, with the way to help. */
+export class UsageError extends Error {
+  override readonly name = "UsageError";
+}
+
+/** Exit codes, as sysexits and shells use them: 0 all done, 1 it failed, 2 it was asked for wrongly. */
+const EXIT_FAILED = 1;
+const EXIT_USAGE = 2;
+
+/**
+ * Runs an operator's command to its end and sets the exit code: 0 only when all is done. Failures that
+ * the operator can act on are one sentence (or, with `--json`, one object) on stderr.
+ */
+export async function runCommand(work: () => Promise<void>): Promise<void> {
+  try {
+    await work();
+  } catch (error) {
+    process.exitCode = error instanceof UsageError ? EXIT_USAGE : EXIT_FAILED;
+    const code = error instanceof AppError ? error.code : undefined;
+    const isExpected =
+      code !== undefined || error instanceof UsageError || error instanceof ConfigError;
+    if (process.argv.includes("--json")) {
+      const message = error instanceof Error ? error.message : String(error);
+      console.error(JSON.stringify({ error: { code: code ?? "failed", detail: message } }));
+    } else if (isExpected) {
+      console.error(`${code ? `${code}: ` : ""}${error instanceof Error ? error.message : ""}`);
+      // What the sentence leaves out: why the database could not be reached, say.
+      if (error instanceof AppError && error.cause instanceof Error)
+        console.error(`  ${error.cause.message}`);
+    } else {
+      console.error(error);
+    }
+  }
+}
+
+/**
+ * The settings of a command: those of the environment and `.env`, for APP_ENV=local unless told
+ * otherwise, since `npm run dev` says the same.
+ */
+export function readSettings(): Config {
+  const envFile = path.join(ROOT_DIR, ".env");
+  if (existsSync(envFile)) process.loadEnvFile(envFile);
+  return readConfig({ APP_ENV: "local", ...process.env });
+}
+
+/** Opens the database of the settings for the time of `work`. */
+export async function withDatabase(
+  config: Config,
+  work: (database: OpenDatabase) => Promise<void>,
+): Promise<void> {
+  const database = await openDatabase(config);
+  try {
+    // Nobody else brings a local database up to date when `npm run dev` has never run.
+    if (database.isEmbedded) await migrateRegistry(database.migrationUrl, database.url);
+    await work(database);
+  } finally {
+    await database.stop();
+  }
+}

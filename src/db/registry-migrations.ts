@@ -1,0 +1,30 @@
+import { runner } from "node-pg-migrate";
+import { REGISTRY_MIGRATIONS_DIR } from "../paths.ts";
+import { withAdmin } from "./admin.ts";
+import { apiRoleOf, ensureRoles } from "./roles.ts";
+
+/**
+ * Brings the registry (schema `public`) up to date, with the roles it needs. Safe to run again; of
+ * two runs at once the second waits for the first.
+ *
+ * @param apiUrl names the role that the API logs in as
+ * @returns the names of the migrations that were applied
+ */
+export async function migrateRegistry(
+  migrationUrl: string,
+  apiUrl: string,
+  direction: "up" | "down" = "up",
+): Promise<string[]> {
+  await withAdmin(migrationUrl, (admin) => ensureRoles(admin, apiRoleOf(apiUrl)));
+  const applied = await runner({
+    databaseUrl: migrationUrl,
+    dir: REGISTRY_MIGRATIONS_DIR,
+    direction,
+    migrationsTable: "pgmigrations",
+    schema: "public",
+    advisoryLockMode: "wait",
+    checkOrder: true,
+    log: () => undefined,
+  });
+  return applied.map(({ name }) => name);
+}

@@ -1,0 +1,83 @@
+import { readdir, readFile } from "node:fs/promises";
+import path from "node:path";
+import { TENANT_MIGRATIONS_DIR } from "../paths.ts";
+
+/**
+ * One file of `tenant-migrations/`, in node-pg-migrate's format: its name is the version, the parts
+ * stand under `-- Up Migration` and `-- Down Migration`. `{{tenant_role}}` stands for the role that
+ * serves the tenant's requests: what it may do is written beside each table.
+ */
+export interface TenantMigration {
+  readonly name: string;
+  readonly up: string;
+  readonly down: string;
+}
+
+const FILE_NAME = /^\d{13}_[a-z0-9-]+\.sql$/;
+const UP = /^-- Up Migration$/m;
+const DOWN = /^-- Down Migration$/m;
+
+/**
+ * Reads every tenant migration, oldest first.
+ *
+ * @throws Error naming the file whose name or parts are not as they should be
+ */
+export async function loadTenantMigrations(
+  folder: string = TENANT_MIGRATIONS_DIR,
+): Promise<readonly TenantMigration[]> {
+  const names = (await readdir(folder)).filter((name) => !name.startsWith(".")).sort();
+  return Promise.all(
+    names.map(async (name) => {
+      const file = path.join(folder, name);
+      if (!FILE_NAME.test(name)) {
+        throw new Error(`${file}: a migration is named <13 digits>_<words-with-dashes>.sql`);
+      }
+      const text = await readFile(file, "utf8");
+      const [before, afterUp] = text.split(UP);
+      const [up, down] = (afterUp ?? "").split(DOWN);
+      if (before?.trim() !== "" || up === undefined || down === undefined) {
+        throw new Error(`${file}: needs "-- Up Migration", then "-- Down Migration"`);
+      }
+      return { name: name.slice(0, -".sql".length), up, down };
+    }),
+  );
+}
+
+/** The version of a schema with every migration applied. */
+export function newestVersion(migrations: readonly TenantMigration[]): string {
+  return migrations.at(-1)?.name ?? "";
+}
+
+/** The table in each schema that says what has been applied there; node-pg-migrate's own. */
+export const APPLIED_TABLE = `
+create table pgmigrations (
+  id     serial       primary key,
+  name   varchar(255) not null,
+  run_on timestamp    not null
+);`;
+
+/**
+ * The statements that bring a schema from `applied` up to date, to be run in one transaction whose
+ * `search_path` is the schema. Empty when there is nothing to do.
+ *
+ * @throws Error when what was applied is not where the list of migrations begins
+ */
+export function upgradeText(
+  migrations: readonly TenantMigration[],
+  applied: readonly string[],
+  tenantRole: string,
+): string {
+  applied.forEach((name, index) => {
+    if (migrations[index]?.name !== name) {
+      throw new Error(`${name} was applied here but is not migration ${index + 1} of this release`);
+    }
+  });
+  return migrations
+    .slice(applied.length)
+    .map(
+      ({ name, up }) =>
+        `${up.replaceAll("{{tenant_role}}", tenantRole)};
+        insert into pgmigrations (name, run_on) values ('${name}', now());`,
+    )
+    .join("\n");
+}

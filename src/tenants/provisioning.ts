@@ -1,0 +1,158 @@
+import postgres from "postgres";
+import { newUsername } from "../auth/users.ts";
+import { type AdminConnection, identifier } from "../db/admin.ts";
+import { tenantSchema } from "../db/tenant-database.ts";
+import {
+  APPLIED_TABLE,
+  newestVersion,
+  type TenantMigration,
+  upgradeText,
+} from "../db/tenant-migrations.ts";
+import { AppError } from "../errors.ts";
+import { randomToken, sha256 } from "../keys.ts";
+import { TENANTS_CHANNEL } from "./directory.ts";
+
+export interface NewTenant {
+  readonly name: string;
+  /** Checked by parseSubdomain. */
+  readonly subdomain: string;
+  /** A host name of the tenant's own that the operator vouches for. */
+  readonly domain?: string;
+  readonly owner: NewOwner;
+}
+
+export interface NewOwner {
+  readonly fullName: string;
+  /** Lower case. */
+  readonly email: string;
+  /** E.164. */
+  readonly phone: string;
+  /** Without one a token to set it is made. */
+  readonly passwordHash?: string;
+}
+
+export interface CreatedTenant {
+  id: number;
+  name: string;
+  subdomain: string;
+  schema: string;
+  version: string;
+  /** The secret of a link with which the owner sets a password, when none was given. */
+  passwordToken: string | undefined;
+}
+
+/** How long the owner has to set the first password, in hours. */
+const FIRST_PASSWORD_HOURS = 72;
+
+/** SQLSTATE of `create role` when the cluster has one of that name, and what it hits when it just got one. */
+const DUPLICATE_OBJECT = "42710";
+const ROLE_NAME_INDEX = "pg_authid_rolname_index";
+
+/** How often an id that is taken by another database of the cluster is stepped over. */
+const ID_ATTEMPTS_MAX = 10;
+
+/**
+ * Creates a tenant: registry row, role, schema, tables, grants and owner in one transaction, or
+ * nothing. The unique constraint on `tenants.subdomain` arbitrates between two creates of one
+ * subdomain.
+ *
+ * @param apiRole the role that serves requests and is to act for the tenant
+ * @throws AppError `conflict` when the subdomain or the domain is taken
+ */
+export async function createTenant(
+  admin: AdminConnection,
+  migrations: readonly TenantMigration[],
+  apiRole: string,
+  tenant: NewTenant,
+): Promise<CreatedTenant> {
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      return await admin.transaction(() => createInTransaction(admin, migrations, apiRole, tenant));
+    } catch (error) {
+      if (!(error instanceof postgres.PostgresError)) throw error;
+      if (error.constraint_name === "tenant_domains_one_holder") {
+        throw new AppError("conflict", `The domain ${tenant.domain} belongs to another tenant.`);
+      }
+      const isRoleTaken =
+        error.code === DUPLICATE_OBJECT || error.constraint_name === ROLE_NAME_INDEX;
+      if (!isRoleTaken || attempt === ID_ATTEMPTS_MAX) throw error;
+      await stepOverTakenIds(admin);
+    }
+  }
+}
+
+async function createInTransaction(
+  admin: AdminConnection,
+  migrations: readonly TenantMigration[],
+  apiRole: string,
+  { name, subdomain, domain, owner }: NewTenant,
+): Promise<CreatedTenant> {
+  const startedAt = performance.now();
+  const [row] = await admin.query<{ id: number }[]>`
+    insert into public.tenants (name, subdomain) values (${name}, ${subdomain})
+    on conflict (subdomain) do nothing
+    returning id`;
+  if (!row) throw new AppError("conflict", `The subdomain "${subdomain}" is taken.`);
+  if (domain !== undefined) {
+    await admin.query`
+      insert into public.tenant_domains (tenant_id, domain, is_primary, verified_at)
+      values (${row.id}, ${domain}, true, now())`;
+  }
+  const schema = tenantSchema(row.id);
+  // One message: the DDL is the cost, round trips would add to it.
+  await admin.execute(`
+    create role ${schema} nologin;
+    grant ${schema} to ${identifier(apiRole)} with inherit false, set true;
+    create schema ${schema};
+    grant usage on schema ${schema} to ${schema};
+    set local search_path to ${schema};
+    ${APPLIED_TABLE}
+    ${upgradeText(migrations, [], schema)}`);
+  const passwordToken = await insertOwner(admin, owner);
+  const version = newestVersion(migrations);
+  await admin.query`
+    insert into public.tenant_migrations (tenant_id, version, state, attempts, duration_ms)
+    values (${row.id}, ${version}, 'applied', 1, ${Math.round(performance.now() - startedAt)})`;
+  // Whoever remembers that there is no such tenant forgets it.
+  await admin.query`select pg_notify(${TENANTS_CHANNEL}, ${String(row.id)})`;
+  return { id: row.id, name, subdomain, schema, version, passwordToken };
+}
+
+async function insertOwner(
+  admin: AdminConnection,
+  { fullName, email, phone, passwordHash }: NewOwner,
+): Promise<string | undefined> {
+  const [user] = await admin.query<{ id: number }[]>`
+    insert into users (
+      username, full_name, email, primary_mobile, password_hash,
+      email_verified_at, phone_verified_at, is_tenant_admin
+    )
+    values (
+      ${newUsername()}, ${fullName}, ${email}, ${phone}, ${passwordHash ?? null},
+      now(), now(), true
+    )
+    returning id`;
+  if (!user) throw new Error("The owner was not created");
+  await admin.query`
+    insert into security_logs (user_id, user_display, action, metadata)
+    values (${user.id}, ${email}, 'ACCOUNT_PROVISIONED', '{}')`;
+  if (passwordHash !== undefined) return undefined;
+  const token = randomToken();
+  await admin.query`
+    insert into password_resets (user_id, token_hash, expires_at)
+    values (${user.id}, ${sha256(token)}, now() + make_interval(hours => ${FIRST_PASSWORD_HOURS}::int))`;
+  return token;
+}
+
+/**
+ * Moves the sequence of ids past every `t_<n>` of the cluster. Roles belong to the whole cluster:
+ * another database of this product there may have taken the next ones.
+ */
+async function stepOverTakenIds(admin: AdminConnection): Promise<void> {
+  await admin.query`
+    select setval(
+      pg_get_serial_sequence('public.tenants', 'id'),
+      greatest(
+        (select max(substring(rolname from 3)::bigint) from pg_roles where rolname ~ '^t_[0-9]{1,15}$'),
+        (select last_value from public.tenants_id_seq)))`;
+}

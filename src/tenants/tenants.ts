@@ -1,0 +1,45 @@
+import type { AdminSql } from "../db/admin.ts";
+import { sql } from "../db/sql.ts";
+
+export type TenantStatus = "active" | "read_only" | "suspended";
+
+/** A tenant as operators see it, with how far its schema is. */
+export interface TenantRecord {
+  id: number;
+  name: string;
+  subdomain: string;
+  status: TenantStatus;
+  domains: string[];
+  schema: string;
+  version: string;
+  migration_state: string;
+  last_error: string | null;
+  created_at: Date;
+}
+
+const selectTenants = sql`
+  select
+    t.id, t.name, t.subdomain, t.status,
+    coalesce((
+      select jsonb_agg(d.domain order by d.is_primary desc, d.domain)
+        from public.tenant_domains d
+       where d.tenant_id = t.id and d.verified_at is not null), '[]') as domains,
+    't_' || t.id                                                      as schema,
+    m.version, m.state as migration_state, m.last_error, t.created_at
+  from public.tenants t
+  join public.tenant_migrations m on m.tenant_id = t.id`;
+
+/** Every tenant, oldest first. */
+export async function listTenants(query: AdminSql): Promise<TenantRecord[]> {
+  return query<TenantRecord[]>`${selectTenants} order by t.id`;
+}
+
+/** The tenant of a subdomain, or undefined. */
+export async function findTenant(
+  query: AdminSql,
+  subdomain: string,
+): Promise<TenantRecord | undefined> {
+  const [tenant] = await query<TenantRecord[]>`
+    ${selectTenants} where t.subdomain = ${subdomain.toLowerCase()}`;
+  return tenant;
+}

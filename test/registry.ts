@@ -1,0 +1,41 @@
+import postgres from "postgres";
+import { migrateRegistry } from "../src/db/registry-migrations.ts";
+import { createDatabase, type TestDatabase } from "./cluster.ts";
+
+/** A migrated registry in a database of its own, without a tenant. */
+export interface TestRegistry {
+  readonly database: TestDatabase;
+  /** The superuser, who migrates here. */
+  readonly url: string;
+  /** The API's role of this database alone. */
+  readonly apiUrl: string;
+  readonly apiRole: string;
+  /** The superuser's connection, to look at rows; int8 as numbers. */
+  readonly sql: postgres.Sql<{ bigint: number }>;
+  close(): Promise<void>;
+}
+
+export async function createRegistry(): Promise<TestRegistry> {
+  const database = await createDatabase();
+  const apiRole = `api_${database.name}`;
+  const api = new URL(database.url);
+  api.username = apiRole;
+  api.password = "secret of a test";
+  await migrateRegistry(database.url, api.href);
+  const sql = postgres(database.url, {
+    max: 2,
+    onnotice: () => undefined,
+    types: { bigint: { to: 20, from: [20], serialize: String, parse: Number } },
+  });
+  return {
+    database,
+    url: database.url,
+    apiUrl: api.href,
+    apiRole,
+    sql,
+    close: async () => {
+      await sql.end();
+      await database.drop();
+    },
+  };
+}
