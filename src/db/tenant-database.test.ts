@@ -282,7 +282,9 @@ describe("query and batch", () => {
         url: tenants.url,
         preparedMax: 10,
         pipelineMax: 4,
+        pipelinePerTenantMax: 4,
         queueMax: 10,
+        queuePerTenantMax: 10,
       }),
     );
 
@@ -725,8 +727,18 @@ describe("transaction", () => {
 });
 
 describe("limits", () => {
-  const laneOf = (queueMax: number) =>
-    closing(new Lane({ ...TIMEOUTS, url: tenants.url, preparedMax: 10, pipelineMax: 1, queueMax }));
+  const laneOf = (queueMax: number, queuePerTenantMax = queueMax) =>
+    closing(
+      new Lane({
+        ...TIMEOUTS,
+        url: tenants.url,
+        preparedMax: 10,
+        pipelineMax: 1,
+        pipelinePerTenantMax: 1,
+        queueMax,
+        queuePerTenantMax,
+      }),
+    );
 
   test("a lane's queue takes as many as it may, and refuses one more with overloaded", async () => {
     const lane = laneOf(2);
@@ -742,6 +754,23 @@ describe("limits", () => {
     expect((await notes()).map(({ id }) => id)).toEqual([1, 2]);
     await lane.run(scopeOf(a), [write(4)]);
     expect(await notes()).toHaveLength(3);
+  });
+
+  test("a loud tenant is refused while others are taken, and they do not wait for all of its", async () => {
+    const lane = laneOf(10, 2);
+    const order: string[] = [];
+    const read = (name: string, id: number) =>
+      lane.run(scopeOf(id), [sql`select tenant from whoami`]).then(() => order.push(name));
+    const first = lane.run(scopeOf(a), [sql`select pg_sleep(0.5)`]);
+    await vi.waitUntil(() => lane.load === 1 && lane.pid !== undefined, SOON);
+
+    const loud = [read("a1", a), read("a2", a)];
+    const refused = await refusal((async () => lane.run(scopeOf(a), [sql`select 1`]))());
+    const quiet = read("b1", b);
+
+    expect(refused).toMatchObject({ code: "overloaded" });
+    await Promise.all([first, ...loud, quiet]);
+    expect(order).toEqual(["a1", "b1", "a2"]);
   });
 
   const poolOf = (queueMax: number, queueTimeoutMs: number) =>

@@ -112,13 +112,21 @@ export class TenantDatabase {
       url,
       preparedMax: preparedPerLaneMax,
       pipelineMax: PIPELINE_MAX,
+      pipelinePerTenantMax: PIPELINE_MAX / 2,
       queueMax: LANE_QUEUE_MAX,
+      queuePerTenantMax: LANE_QUEUE_MAX / 4,
     };
     this.#lanes = Array.from(
       { length: lanes },
       (_, index) => new Lane({ ...laneOptions, applicationName: `ouvira lane ${index}` }),
     );
-    this.#registryLane = new Lane({ ...laneOptions, applicationName: "ouvira registry" });
+    this.#registryLane = new Lane({
+      ...laneOptions,
+      // All of it is one schema's.
+      pipelinePerTenantMax: PIPELINE_MAX,
+      queuePerTenantMax: LANE_QUEUE_MAX,
+      applicationName: "ouvira registry",
+    });
     this.#transactions = new TransactionPool({
       ...TRANSACTION_TIMEOUTS,
       ...transactionTimeouts,
