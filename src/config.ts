@@ -81,11 +81,17 @@ const Environment = z.object({
   POSTGRES_DB: z.string().optional(),
   POSTGRES_USER: z.string().default("postgres"),
   POSTGRES_PASSWORD: z.string().default(""),
-  DB_HOST: z.string().default("localhost"),
+  DB_HOST: z
+    .string()
+    .refine(
+      (text) => isIP(text) !== 0 || /^[a-z0-9._-]+$/i.test(text),
+      "must be a host name or an address",
+    )
+    .default("localhost"),
   DB_PORT: Whole(1, 65_535).default(5432),
-  DATABASE_LANES: Whole(1, 64).default(4),
+  DATABASE_LANES: Whole(1, 64).default(8),
   DATABASE_TRANSACTION_CONNECTIONS: Whole(1, 200).default(8),
-  DATABASE_PREPARED_PER_LANE: Whole(0, 100_000).default(3_500),
+  DATABASE_PREPARED_PER_LANE: Whole(0, 100_000).default(3_000),
   SECRET_KEY: z.string().optional(),
   PASSWORD_PEPPER: z.string().optional(),
   ENCRYPTION_KEY: z.string().optional(),
@@ -170,7 +176,9 @@ export function readConfig(environment: NodeJS.ProcessEnv): Config {
     refreshTokenSeconds: values.REFRESH_TOKEN_SECONDS,
     refreshTokenRememberedSeconds: values.REFRESH_TOKEN_REMEMBERED_SECONDS,
     tenantBaseDomain: values.TENANT_BASE_DOMAIN.toLowerCase(),
-    allowedHosts: isProduction ? (values.ALLOWED_HOSTS ?? []) : undefined,
+    allowedHosts: isProduction
+      ? (values.ALLOWED_HOSTS ?? []).map((host) => host.toLowerCase())
+      : undefined,
     corsAllowedOrigins: isProduction
       ? (values.CORS_ALLOWED_ORIGINS ?? [])
       : values.CORS_ALLOWED_ORIGINS,
@@ -187,9 +195,11 @@ type Values = z.infer<typeof Environment>;
 /** The seed's five variables name a database as well as one URL does. */
 function urlFromParts(values: Values): string | undefined {
   if (values.POSTGRES_DB === undefined) return undefined;
-  const url = new URL(`postgres://${values.DB_HOST}:${values.DB_PORT}`);
-  url.username = values.POSTGRES_USER;
-  url.password = values.POSTGRES_PASSWORD;
+  const host = isIP(values.DB_HOST) === 6 ? `[${values.DB_HOST}]` : values.DB_HOST;
+  const url = new URL(`postgres://${host}:${values.DB_PORT}`);
+  // URL's setters leave a percent sign as it is.
+  url.username = encodeURIComponent(values.POSTGRES_USER);
+  url.password = encodeURIComponent(values.POSTGRES_PASSWORD);
   url.pathname = values.POSTGRES_DB;
   return url.href;
 }
@@ -202,10 +212,17 @@ function findOrigins(name: string, origins: readonly string[]): string[] {
 
 function findProxies(proxies: readonly string[]): string[] {
   return proxies
-    .filter((proxy) => isIP(proxy.split("/")[0] ?? "") === 0)
+    .filter((proxy) => !isNetwork(proxy))
     .map(
       (proxy) => `TRUSTED_PROXIES: "${proxy}" is not an address or a network such as 10.0.0.0/8`,
     );
+}
+
+/** Whether a text is an address, or one with the length of a network's prefix. */
+function isNetwork(text: string): boolean {
+  const [address = "", prefix = "0", ...rest] = text.split("/");
+  const bits = { 0: -1, 4: 32, 6: 128 }[isIP(address)] ?? -1;
+  return rest.length === 0 && /^\d{1,3}$/.test(prefix) && Number(prefix) <= bits;
 }
 
 function findProductionGaps(values: Values, databaseUrl: string | undefined): string[] {
@@ -226,7 +243,7 @@ function findProductionGaps(values: Values, databaseUrl: string | undefined): st
     );
   }
   for (const name of SECRET_NAMES) {
-    const finding = findWeakness(name, values[name]);
+    const finding = findWeakness(name, values[name]) ?? findTwin(name, values);
     if (finding) findings.push(finding);
   }
   if (!values.ALLOWED_HOSTS) {
@@ -249,10 +266,19 @@ function findWeakness(name: string, secret: string | undefined): string | undefi
     return `${name} is required, at least 32 random bytes: ${HOW_TO_MAKE_A_SECRET}`;
   if (Buffer.byteLength(secret) < 32)
     return `${name} is shorter than 32 bytes: ${HOW_TO_MAKE_A_SECRET}`;
-  if (new Set(secret).size < 12) return `${name} repeats few characters: ${HOW_TO_MAKE_A_SECRET}`;
+  if (new Set(secret).size < 12 || /^(.+)\1+$/s.test(secret))
+    return `${name} repeats itself or few characters: ${HOW_TO_MAKE_A_SECRET}`;
   if (KNOWN_SECRET.test(secret))
     return `${name} contains a word of an example: ${HOW_TO_MAKE_A_SECRET}`;
   return undefined;
+}
+
+/** A sentence when an earlier secret has the same value: whoever learns one would have both. */
+function findTwin(name: (typeof SECRET_NAMES)[number], values: Values): string | undefined {
+  const twin = SECRET_NAMES.slice(0, SECRET_NAMES.indexOf(name)).find(
+    (earlier) => values[earlier] === values[name],
+  );
+  return twin && `${name} is the same as ${twin}: ${HOW_TO_MAKE_A_SECRET}`;
 }
 
 function givenSecrets(values: Values): Secrets {

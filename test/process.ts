@@ -1,0 +1,48 @@
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { createRequire } from "node:module";
+import { ROOT_DIR } from "../src/paths.ts";
+
+/** A script of the project as a process of its own, and what it has printed so far. */
+export interface ScriptProcess {
+  readonly child: ChildProcess;
+  stdout(): string;
+  stderr(): string;
+  /** Its exit code, once it has ended; null when a signal ended it. */
+  readonly exited: Promise<number | null>;
+}
+
+/** Starts `scripts/<name>` as `npm run` would, with nothing of this process's settings but PATH. */
+export function startScript(
+  name: string,
+  args: readonly string[],
+  environment: Readonly<Record<string, string>>,
+): ScriptProcess {
+  const tsx = createRequire(import.meta.url).resolve("tsx/cli");
+  const child = spawn(process.execPath, [tsx, `scripts/${name}`, ...args], {
+    cwd: ROOT_DIR,
+    stdio: ["ignore", "pipe", "pipe"],
+    env: { PATH: process.env["PATH"] ?? "", HOME: process.env["HOME"] ?? "", ...environment },
+  });
+  let stdout = "";
+  let stderr = "";
+  child.stdout?.on("data", (chunk: Buffer) => (stdout += chunk.toString()));
+  child.stderr?.on("data", (chunk: Buffer) => (stderr += chunk.toString()));
+  return {
+    child,
+    stdout: () => stdout,
+    stderr: () => stderr,
+    exited: once(child, "close").then(() => child.exitCode),
+  };
+}
+
+/** Runs a script to its end. */
+export async function runScript(
+  name: string,
+  args: readonly string[],
+  environment: Readonly<Record<string, string>>,
+): Promise<{ exitCode: number | null; stdout: string; stderr: string }> {
+  const started = startScript(name, args, environment);
+  const exitCode = await started.exited;
+  return { exitCode, stdout: started.stdout(), stderr: started.stderr() };
+}
