@@ -28,8 +28,10 @@ function run(script: string, ...args: string[]) {
 }
 
 const ACME = [
-  ...["--name", "Acme", "--subdomain", "acme"],
-  ...["--owner-email", "Owner@Acme.test", "--owner-phone", "+20 100 123 4567"],
+  "--name=Acme",
+  "--subdomain=acme",
+  "--owner-email=Owner@Acme.test",
+  "--owner-phone=+20 100 123 4567",
 ];
 
 async function countTenants(): Promise<number> {

@@ -112,6 +112,9 @@ const Environment = z.object({
   LOG_LEVEL: z.enum(["fatal", "error", "warn", "info", "debug", "trace", "silent"]).default("info"),
 });
 
+/** The names of every variable that is read. */
+export const VARIABLES: readonly string[] = Object.keys(Environment.shape);
+
 /** bcrypt's cost (2^n rounds): about 60 ms a hash on the reference machine at 10, 230 ms at 12. */
 const BCRYPT_COST = { local: 10, production: 12 } as const;
 

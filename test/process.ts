@@ -1,6 +1,5 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { createRequire } from "node:module";
 import { ROOT_DIR } from "../src/paths.ts";
 
 /** A script of the project as a process of its own, and what it has printed so far. */
@@ -18,8 +17,7 @@ export function startScript(
   args: readonly string[],
   environment: Readonly<Record<string, string>>,
 ): ScriptProcess {
-  const tsx = createRequire(import.meta.url).resolve("tsx/cli");
-  const child = spawn(process.execPath, [tsx, `scripts/${name}`, ...args], {
+  const child = spawn(process.execPath, ["--import", "tsx", `scripts/${name}`, ...args], {
     cwd: ROOT_DIR,
     stdio: ["ignore", "pipe", "pipe"],
     env: { PATH: process.env["PATH"] ?? "", HOME: process.env["HOME"] ?? "", ...environment },

@@ -45,7 +45,7 @@ export class AdminConnection {
     const { text, values: encoded } = sql(strings, ...values);
     const rows = await this.#connection.send({ text, values: encoded, isPrepared: false });
     // The rows' type is the caller's word, as in every SQL client.
-    return rows as unknown as Rows[number][];
+    return rows as Rows[number][];
   };
 
   /** Runs a text of one or more statements, without values. */

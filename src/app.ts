@@ -1,0 +1,71 @@
+import Fastify, { type FastifyBaseLogger, type FastifyInstance } from "fastify";
+import {
+  serializerCompiler,
+  validatorCompiler,
+  type ZodTypeProvider,
+} from "fastify-type-provider-zod";
+import { randomUUID } from "node:crypto";
+import { accountRoutes } from "./account/routes.ts";
+import { authRoutes } from "./auth/routes.ts";
+import { messagingRoutes } from "./messaging/routes.ts";
+import { authenticationPlugin } from "./plugins/authentication.ts";
+import { errorPlugin, onClientError, onFrameworkError } from "./plugins/errors.ts";
+import { guardEnforcementPlugin, guardPlugin } from "./plugins/guards.ts";
+import { healthRoutes } from "./plugins/health.ts";
+import { openapiPlugin } from "./plugins/openapi.ts";
+import { securityPlugin } from "./plugins/security.ts";
+import { tenantPlugin } from "./plugins/tenant.ts";
+import type { Services } from "./services.ts";
+
+/** Largest request body: the largest of the contract is a form of a few fields. */
+const BODY_BYTES_MAX = 64 * 1_024;
+
+/** Largest headers together: a token of 1 KB, cookies of a site that shares the domain. */
+const HEADERS_BYTES_MAX = 16 * 1_024;
+
+/** How long a client may take to send a request: a slow one holds a socket, not a connection. */
+const REQUEST_TIMEOUT_MS = 30_000;
+
+/** The whole service, without a port: every plugin and domain, in order, by name. */
+export async function buildApp(
+  services: Services,
+  loggerInstance: FastifyBaseLogger,
+): Promise<FastifyInstance> {
+  const { config } = services;
+  const app = Fastify({
+    loggerInstance,
+    genReqId: () => `req-${randomUUID()}`,
+    bodyLimit: BODY_BYTES_MAX,
+    requestTimeout: REQUEST_TIMEOUT_MS,
+    http: { maxHeaderSize: HEADERS_BYTES_MAX },
+    trustProxy: config.trustedProxies.length > 0 ? [...config.trustedProxies] : false,
+    // Idle keep-alive sockets end with the server; requests under way are finished.
+    forceCloseConnections: "idle",
+    routerOptions: { ignoreTrailingSlash: true, maxParamLength: 200 },
+    clientErrorHandler: onClientError,
+    frameworkErrors: onFrameworkError,
+  }).withTypeProvider<ZodTypeProvider>();
+  app.setValidatorCompiler(validatorCompiler);
+  app.setSerializerCompiler(serializerCompiler);
+  // JSON alone: Fastify reads texts as well, which a page of any origin may send without a preflight.
+  app.removeContentTypeParser("text/plain");
+
+  await app.register(errorPlugin);
+  await app.register(guardPlugin);
+  await app.register(securityPlugin, { services });
+  await app.register(openapiPlugin, { services });
+  await app.register(healthRoutes, { services });
+  if (services.outbox) await app.register(messagingRoutes, { outbox: services.outbox });
+
+  await app.register(
+    async (api) => {
+      await api.register(tenantPlugin, { services });
+      await api.register(authenticationPlugin, { services });
+      await api.register(guardEnforcementPlugin);
+      await api.register(authRoutes, { prefix: "/auth", services });
+      await api.register(accountRoutes, { prefix: "/account" });
+    },
+    { prefix: "/api" },
+  );
+  return app;
+}

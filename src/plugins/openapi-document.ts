@@ -1,0 +1,370 @@
+import { isDeepStrictEqual } from "node:util";
+import { AppError, type ErrorCode, STATUS_BY_CODE } from "../errors.ts";
+import { problemBody } from "./errors.ts";
+import type { Guard } from "./guards.ts";
+import {
+  componentName,
+  componentRef,
+  exampleOf,
+  type JsonSchema,
+  type JsonSchemas,
+} from "./openapi-examples.ts";
+import { MEANING_BY_CODE } from "./openapi-text.ts";
+
+/** An OpenAPI 3.1 document, as far as it is worked on here. https://spec.openapis.org/oas/v3.1.1 */
+export interface Document {
+  openapi: string;
+  info: { title: string; version: string; description?: string };
+  tags?: { name: string; description?: string }[];
+  servers?: { url: string }[];
+  paths: Record<string, Partial<Record<string, Operation>>>;
+  components: {
+    schemas: Record<string, JsonSchema>;
+    [kind: string]: Record<string, unknown>;
+  };
+}
+
+export interface Operation {
+  operationId?: string;
+  summary?: string;
+  description?: string;
+  tags?: string[];
+  parameters?: (Reference | Parameter)[];
+  requestBody?: { required?: boolean; content: Record<string, MediaType> };
+  responses: Record<string, Response>;
+  security?: Record<string, string[]>[];
+  /** Left by the transform of routes for {@link completeDocument}, which takes it away. */
+  "x-route"?: RouteFacts;
+}
+
+export interface Reference {
+  $ref: string;
+}
+
+export interface Parameter {
+  name: string;
+  in: string;
+  required?: boolean;
+  description?: string;
+  example?: unknown;
+  schema?: JsonSchema;
+}
+
+export interface MediaType {
+  schema?: JsonSchema;
+  example?: unknown;
+  examples?: Record<string, Reference>;
+}
+
+export interface Response {
+  description: string;
+  headers?: Record<string, Reference>;
+  content?: Record<string, MediaType>;
+}
+
+/** What a route says that its schemas do not. */
+export interface RouteFacts {
+  url: string;
+  guard: Guard | undefined;
+  /** Codes it declares with `problems`. */
+  codes: readonly ErrorCode[];
+}
+
+const TENANT_PREFIX = "/api/";
+const PLATFORM_PREFIX = "/api/platform/";
+const SECURITY_SCHEME = "bearerAuth";
+const PROBLEM_TYPE = "application/problem+json";
+
+/** Methods that change nothing (RFC 9110 §9.2.1). */
+const SAFE_METHODS = new Set(["get", "head", "options"]);
+
+/** What every operation below /api/ can answer. */
+const API_CODES: readonly ErrorCode[] = [
+  "rate_limited",
+  "internal_error",
+  "overloaded",
+  "not_ready",
+];
+/** What naming a tenant can answer. */
+const TENANT_CODES: readonly ErrorCode[] = [
+  "tenant_required",
+  "tenant_not_found",
+  "tenant_suspended",
+];
+/** What an access token can answer. */
+const TOKEN_CODES: readonly ErrorCode[] = [
+  "authentication_required",
+  "token_expired",
+  "token_revoked",
+];
+
+const DESCRIPTION_BY_STATUS: Readonly<Record<string, string>> = {
+  200: "Done.",
+  201: "Created.",
+  202: "Accepted; the work is done later.",
+  204: "Done; there is no body.",
+  205: "Done; there is no body.",
+};
+
+/** Headers of failures, by status. */
+const HEADERS_BY_STATUS: Readonly<Record<number, readonly string[]>> = {
+  401: ["WWW-Authenticate"],
+  429: ["Retry-After", "RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset"],
+  503: ["Retry-After"],
+};
+
+const wholeNumber = (description: string, example: number) => ({
+  description,
+  schema: { type: "integer", minimum: 0, examples: [example] },
+});
+
+/** What operations refer to. */
+const COMPONENTS = {
+  securitySchemes: {
+    [SECURITY_SCHEME]: {
+      type: "http",
+      scheme: "bearer",
+      bearerFormat: "JWT",
+      description: "The `access` token of a login.",
+    },
+  },
+  parameters: {
+    Tenant: {
+      name: "X-Tenant",
+      in: "header",
+      required: false,
+      description:
+        "The tenant's subdomain. Not needed where the host names the tenant; where both do, the header wins.",
+      schema: { type: "string", maxLength: 253 },
+      example: "demo",
+    },
+  },
+  headers: {
+    "Retry-After": wholeNumber("Seconds after which to try again.", 1),
+    "RateLimit-Limit": wholeNumber("Requests that the limit allows in its window.", 5),
+    "RateLimit-Remaining": wholeNumber("Requests left in the window.", 0),
+    "RateLimit-Reset": wholeNumber("Seconds until the window ends.", 42),
+    "WWW-Authenticate": {
+      description: "How to authenticate (RFC 6750).",
+      schema: { type: "string", examples: ["Bearer"] },
+    },
+  },
+  examples: Object.fromEntries(
+    (Object.keys(STATUS_BY_CODE) as ErrorCode[]).map((code) => [
+      code,
+      { summary: code, value: problemExample(code) },
+    ]),
+  ),
+};
+
+function problemExample(code: ErrorCode): unknown {
+  const detail = MEANING_BY_CODE[code];
+  const failure =
+    code === "validation_error"
+      ? new AppError(code, "The request body is invalid.", {
+          errors: { primary_mobile: ["Enter a phone number in international format."] },
+        })
+      : new AppError(code, detail);
+  return problemBody(failure, "req-6f1c9a52-8f0e-4d35-b7a1-2f4b8c0d9e61");
+}
+
+/**
+ * Adds to the document made from the routes what they have in common: security, tenant, failures,
+ * examples. Components get the names their schemas were given.
+ */
+export function completeDocument(document: Document): Document {
+  for (const path of Object.values(document.paths)) {
+    for (const [method, operation] of Object.entries(path)) {
+      if (operation) completeOperation(method, operation);
+    }
+  }
+  const components = { ...COMPONENTS, schemas: document.components.schemas };
+  const operations = Object.values(document.paths).flatMap((path) => Object.values(path));
+  const usedTags = new Set(operations.flatMap((operation) => operation?.tags ?? []));
+  const tags = (document.tags ?? []).filter(({ name }) => usedTags.has(name));
+  const named = withOwnNames({ ...document, tags, components });
+  for (const path of Object.values(named.paths)) {
+    for (const operation of Object.values(path)) {
+      if (operation) addExamples(operation, named.components.schemas);
+    }
+  }
+  return named;
+}
+
+function completeOperation(method: string, operation: Operation): void {
+  const facts = operation["x-route"];
+  delete operation["x-route"];
+  if (!facts) throw new Error(`No transform has seen ${operation.operationId}`);
+  const isGuarded = facts.guard !== "public";
+  const hasTenant = isTenantPath(facts.url);
+  operation.security = isGuarded ? [{ [SECURITY_SCHEME]: [] }] : [];
+  if (hasTenant) {
+    operation.parameters = [
+      { $ref: "#/components/parameters/Tenant" },
+      ...(operation.parameters ?? []),
+    ];
+  }
+  for (const [status, response] of Object.entries(operation.responses)) {
+    completeAnswer(status, response);
+  }
+  const codes = codesOf(method, operation, facts);
+  Object.assign(operation.responses, problemResponses(codes));
+}
+
+function isTenantPath(url: string): boolean {
+  return url.startsWith(TENANT_PREFIX) && !url.startsWith(PLATFORM_PREFIX);
+}
+
+/** Every code an operation answers, its own first. */
+function codesOf(
+  method: string,
+  { requestBody, parameters = [] }: Operation,
+  { url, guard, codes }: RouteFacts,
+): Set<ErrorCode> {
+  const all = new Set(codes);
+  const add = (...more: readonly ErrorCode[]) => more.forEach((code) => all.add(code));
+  const places = new Set(parameters.flatMap((one) => ("in" in one ? [one.in] : [])));
+  if (requestBody || places.has("query") || places.has("path")) add("validation_error");
+  if (places.has("path")) add("not_found");
+  if (guard !== "public") add(...TOKEN_CODES);
+  if (guard === "tenant-admin") add("permission_denied");
+  if (isTenantPath(url)) {
+    add(...TENANT_CODES);
+    if (!SAFE_METHODS.has(method)) add("tenant_read_only");
+    if (guard !== "public") add("token_tenant_mismatch", "account_disabled");
+  }
+  if (url.startsWith(TENANT_PREFIX)) add(...API_CODES);
+  return all;
+}
+
+function problemResponses(codes: ReadonlySet<ErrorCode>): Record<number, Response> {
+  return Object.fromEntries(
+    [...codesByStatus(codes)].map(([status, list]) => [status, problemResponse(status, list)]),
+  );
+}
+
+export function codesByStatus(codes: Iterable<ErrorCode>): Map<number, ErrorCode[]> {
+  const byStatus = new Map<number, ErrorCode[]>();
+  for (const code of new Set(codes)) {
+    const status = STATUS_BY_CODE[code];
+    byStatus.set(status, [...(byStatus.get(status) ?? []), code]);
+  }
+  return byStatus;
+}
+
+function problemResponse(status: number, codes: readonly ErrorCode[]): Response {
+  const headers = HEADERS_BY_STATUS[status] ?? [];
+  return {
+    description: `\`${codes.join("`, `")}\``,
+    ...(headers.length > 0
+      ? {
+          headers: Object.fromEntries(
+            headers.map((name) => [name, { $ref: `#/components/headers/${name}` }]),
+          ),
+        }
+      : {}),
+    content: {
+      [PROBLEM_TYPE]: {
+        schema: { $ref: componentRef("Problem") },
+        examples: Object.fromEntries(
+          codes.map((code) => [code, { $ref: `#/components/examples/${code}` }]),
+        ),
+      },
+    },
+  };
+}
+
+/** A success. Its description is its schema's, or what the status says. */
+function completeAnswer(status: string, response: Response): void {
+  const schema = response.content?.["application/json"]?.schema;
+  if (response.description === "Default Response") {
+    response.description = schema?.description ?? DESCRIPTION_BY_STATUS[status] ?? "Done.";
+  }
+  // What z.undefined() becomes: an answer without a body (RFC 9110 §15.3.6).
+  if (schema?.type === "null") delete response.content;
+}
+
+function addExamples(operation: Operation, schemas: JsonSchemas): void {
+  const body = operation.requestBody?.content["application/json"];
+  if (body?.schema) body.example = exampleOf(body.schema, schemas, "request");
+  for (const { content } of Object.values(operation.responses)) {
+    const answer = content?.["application/json"];
+    if (answer?.schema) answer.example = exampleOf(answer.schema, schemas, "answer");
+  }
+}
+
+/**
+ * The converter writes each schema twice, `Name` as answered and `NameInput` as sent. Keeps what
+ * operations refer to, and calls what is only sent, or the same both ways, `Name`.
+ */
+function withOwnNames(document: Document): Document {
+  const { schemas } = document.components;
+  const isInput = (name: string) => name.endsWith("Input") && name.slice(0, -5) in schemas;
+  for (const [name, schema] of Object.entries(schemas)) {
+    tidy(schema, isInput(name) ? "request" : "answer");
+  }
+  for (const path of Object.values(document.paths)) {
+    for (const operation of Object.values(path)) {
+      tidy(operation?.parameters, "request");
+      tidy(operation?.requestBody, "request");
+      tidy(operation?.responses, "answer");
+    }
+  }
+  const used = reachable(document.paths, schemas);
+  const newNames = new Map<string, string>();
+  for (const name of used) {
+    const own = isInput(name) ? name.slice(0, -5) : name;
+    const isFree = !used.has(own) || isDeepStrictEqual(schemas[own], schemas[name]);
+    newNames.set(name, isFree ? own : name);
+  }
+  const kept = [...used].map((name) => [newNames.get(name) ?? name, schemas[name]] as const);
+  const result = {
+    ...document,
+    components: {
+      ...document.components,
+      schemas: Object.fromEntries(kept.toSorted(([a], [b]) => (a < b ? -1 : 1))),
+    },
+  };
+  // A copy, with every reference renamed: what is reachable has a new name, so the type stays.
+  return JSON.parse(JSON.stringify(result), (key: string, value: unknown) => {
+    if (key !== "$ref" || typeof value !== "string") return value;
+    const newName = newNames.get(componentName(value));
+    return newName === undefined ? value : componentRef(newName);
+  }) as Document;
+}
+
+/** Names of the components that a part of the document refers to, directly or through others. */
+function reachable(part: unknown, schemas: JsonSchemas, names = new Set<string>()): Set<string> {
+  visit(part, ({ $ref: ref }) => {
+    if (typeof ref !== "string") return;
+    const name = componentName(ref);
+    const schema = schemas[name];
+    if (!schema || names.has(name)) return;
+    names.add(name);
+    reachable(schema, schemas, names);
+  });
+  return names;
+}
+
+/** Takes out what says nothing: bounds of every JavaScript integer, closed objects of answers. */
+function tidy(part: unknown, kind: "request" | "answer"): void {
+  visit(part, (object) => {
+    if (object["minimum"] === Number.MIN_SAFE_INTEGER) delete object["minimum"];
+    if (object["maximum"] === Number.MAX_SAFE_INTEGER) delete object["maximum"];
+    // An answer may get fields later without breaking who checks it.
+    if (kind === "answer" && object["additionalProperties"] === false) {
+      delete object["additionalProperties"];
+    }
+  });
+}
+
+function visit(part: unknown, look: (object: Record<string, unknown>) => void): void {
+  if (Array.isArray(part)) {
+    for (const item of part) visit(item, look);
+  } else if (typeof part === "object" && part !== null) {
+    // Any object of a JSON document can be read by key.
+    const object = part as Record<string, unknown>;
+    look(object);
+    for (const value of Object.values(object)) visit(value, look);
+  }
+}

@@ -1,0 +1,85 @@
+import { readFileSync } from "node:fs";
+import path from "node:path";
+import swagger, { type SwaggerTransform, type SwaggerTransformObject } from "@fastify/swagger";
+import type { FastifyInstance } from "fastify";
+import fastifyPlugin from "fastify-plugin";
+import { jsonSchemaTransform, jsonSchemaTransformObject } from "fastify-type-provider-zod";
+import { z } from "zod";
+import type { ErrorCode } from "../errors.ts";
+import { ROOT_DIR } from "../paths.ts";
+import type { Services } from "../services.ts";
+import { apiDocumentRoutes } from "./api-documents.ts";
+import { Problem } from "./errors.ts";
+import {
+  codesByStatus,
+  completeDocument,
+  type Document,
+  type RouteFacts,
+} from "./openapi-document.ts";
+import { DESCRIPTION, TAGS } from "./openapi-text.ts";
+
+/** The codes behind the schemas that {@link problems} has made. */
+const codesBySchema = new WeakMap<object, readonly ErrorCode[]>();
+
+/**
+ * The failures of a route's own, as response schemas by status. What routes share (tenant, token,
+ * validation, limits, outages) is added to the document by itself.
+ */
+export function problems(...codes: readonly ErrorCode[]): Record<number, typeof Problem> {
+  return Object.fromEntries(
+    [...codesByStatus(codes)].map(([status, list]) => {
+      const schema = Problem.clone();
+      codesBySchema.set(schema, list);
+      return [status, schema];
+    }),
+  );
+}
+
+const { version } = z
+  .object({ version: z.string() })
+  .parse(JSON.parse(readFileSync(path.join(ROOT_DIR, "package.json"), "utf8")));
+
+/** OpenAPI 3.1 from the routes' zod schemas, and the pages that show it. */
+export const openapiPlugin = fastifyPlugin<{ services: Services }>(
+  async (app: FastifyInstance, { services }) => {
+    await app.register(swagger, {
+      openapi: {
+        openapi: "3.1.1",
+        info: { title: "Ouvira", version, description: DESCRIPTION },
+        servers: [{ url: "/" }],
+        tags: [...TAGS],
+      },
+      transform: transformRoute,
+      transformObject,
+    });
+    if (services.config.isDocsPublic) await app.register(apiDocumentRoutes);
+  },
+);
+
+/** Converts a route's schemas but those of failures, which are described from their codes. */
+const transformRoute: SwaggerTransform = (input) => {
+  const { schema, url, route } = input;
+  if (!schema || ("hide" in schema && schema.hide)) return { schema: { hide: true }, url };
+  const responses = Object.entries(schema.response ?? {}).map(
+    ([status, response]: [string, object]) =>
+      ({ status, response, codes: codesBySchema.get(response) }) as const,
+  );
+  const answers = responses.filter(({ codes }) => codes === undefined);
+  const facts: RouteFacts = {
+    url,
+    guard: route.config?.guard,
+    codes: responses.flatMap(({ codes = [] }) => codes),
+  };
+  const answering = {
+    ...schema,
+    response: Object.fromEntries(answers.map(({ status, response }) => [status, response])),
+    "x-route": facts,
+  };
+  return jsonSchemaTransform({ ...input, schema: answering });
+};
+
+const transformObject: SwaggerTransformObject = (input) =>
+  // The two describe the same document; ours names what this service puts into one.
+  completeDocument(jsonSchemaTransformObject(input) as Document) as ReturnType<
+    typeof jsonSchemaTransformObject
+  >;

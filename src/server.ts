@@ -1,0 +1,81 @@
+import { existsSync } from "node:fs";
+import { availableParallelism } from "node:os";
+import path from "node:path";
+import closeWithGrace from "close-with-grace";
+import { buildApp } from "./app.ts";
+import { type Config, ConfigError, readConfig } from "./config.ts";
+import { withAdmin } from "./db/admin.ts";
+import { openDatabase, type OpenDatabase } from "./db/open-database.ts";
+import { migrateRegistry } from "./db/registry-migrations.ts";
+import { findRoleGaps } from "./db/roles.ts";
+import { loadTenantMigrations } from "./db/tenant-migrations.ts";
+import { makeLogger } from "./logger.ts";
+import { ROOT_DIR } from "./paths.ts";
+import { closeServices, makeServices, openServices, type Services } from "./services.ts";
+import { ensureDemoTenant } from "./tenants/demo.ts";
+import { migrateFleet } from "./tenants/fleet.ts";
+
+/** How long requests under way may take to finish once the service is told to stop. */
+const GRACE_MS = 10_000;
+
+/** Reads the settings, checks the database, listens, and stops without losing a request. */
+async function main(): Promise<void> {
+  const envFile = path.join(ROOT_DIR, ".env");
+  if (existsSync(envFile)) process.loadEnvFile(envFile);
+  const config = readConfig(process.env);
+  const log = makeLogger(config);
+  const database = await openDatabase(config, (line) => log.debug(line));
+  const services = makeServices(config, database.url, log);
+  try {
+    if (config.appEnv === "local") await prepareLocal(config, database, services);
+    else await refuseUnfitRole(database.url);
+    if (!services.messages)
+      log.warn("No provider of e-mails and SMS is configured: messages stay queued");
+    await openServices(services);
+    const app = await buildApp(services, log);
+    const { close } = closeWithGrace({ delay: GRACE_MS, logger: log }, async ({ err }) => {
+      if (err) log.error({ err }, "The service stops after an error");
+      // Requests under way are finished first: they need everything below.
+      await app.close();
+      await closeServices(services);
+      await database.stop();
+    });
+    // Started by another process with an IPC channel (npm run dev): nobody is left to stop this one
+    // when that is gone.
+    process.once("disconnect", close);
+    await app.listen({ host: config.host, port: config.port });
+  } catch (error) {
+    await closeServices(services);
+    await database.stop();
+    throw error;
+  }
+}
+
+/** A local database is brought up to date by the service itself and has a tenant to try. */
+async function prepareLocal(
+  config: Config,
+  database: OpenDatabase,
+  { passwords }: Services,
+): Promise<void> {
+  const migrations = await loadTenantMigrations();
+  await migrateRegistry(database.migrationUrl, database.url);
+  const { failed } = await migrateFleet(database.migrationUrl, migrations, {
+    parallel: availableParallelism(),
+  });
+  for (const { subdomain, error } of failed) {
+    throw new Error(`The tenant ${subdomain} could not be migrated: ${error}`);
+  }
+  await ensureDemoTenant(database, migrations, passwords, config.dataDir);
+}
+
+/** In production the role that serves requests may be nothing but that. */
+async function refuseUnfitRole(url: string): Promise<void> {
+  const gaps = await withAdmin(url, findRoleGaps);
+  if (gaps.length > 0) throw new ConfigError(gaps);
+}
+
+main().catch((error: unknown) => {
+  // Settings are the operator's to mend: a sentence, not a stack.
+  console.error(error instanceof ConfigError ? error.message : error);
+  process.exitCode = 1;
+});

@@ -1,0 +1,83 @@
+import { PRINCIPALS_CHANNEL } from "./auth/sessions.ts";
+import { Principals } from "./auth/principals.ts";
+import { PasswordHasher } from "./auth/passwords.ts";
+import type { Config } from "./config.ts";
+import { Notifications } from "./db/notifications.ts";
+import { TenantDatabase } from "./db/tenant-database.ts";
+import { Keys } from "./keys.ts";
+import { Outbox } from "./messaging/outbox.ts";
+import { MESSAGES_CHANNEL } from "./messaging/queue.ts";
+import { MessageWorker, type WorkerLog } from "./messaging/worker.ts";
+import { TENANTS_CHANNEL, TenantDirectory } from "./tenants/directory.ts";
+
+/** What routes work with: made once per process, closed with it. */
+export interface Services {
+  readonly config: Config;
+  readonly keys: Keys;
+  readonly passwords: PasswordHasher;
+  readonly database: TenantDatabase;
+  readonly notifications: Notifications;
+  readonly directory: TenantDirectory;
+  readonly principals: Principals;
+  /** The console transports' messages; undefined in production. */
+  readonly outbox: Outbox | undefined;
+  /** Sends what is queued; undefined where nothing can send: messages then stay queued, sealed. */
+  readonly messages: MessageWorker | undefined;
+}
+
+/** Makes the services; nothing is connected before {@link openServices}. */
+export function makeServices(config: Config, databaseUrl: string, log: ServiceLog): Services {
+  const keys = new Keys(config);
+  const database = new TenantDatabase({
+    url: databaseUrl,
+    lanes: config.databaseLanes,
+    transactionConnections: config.databaseTransactionConnections,
+    preparedPerLaneMax: config.databasePreparedPerLane,
+  });
+  const notifications: Notifications = new Notifications({
+    url: databaseUrl,
+    channels: {
+      [TENANTS_CHANNEL]: () => directory.clear(),
+      [PRINCIPALS_CHANNEL]: (key) => principals.revoke(key),
+      [MESSAGES_CHANNEL]: (tenantId) => void messages?.wake(Number(tenantId)),
+    },
+    onGap: () => {
+      directory.clear();
+      principals.clear();
+    },
+  });
+  const directory = new TenantDirectory(database.registry, notifications);
+  const principals = new Principals(database, notifications);
+  const outbox =
+    config.appEnv === "local" ? new Outbox(config.dataDir, (line) => log.info(line)) : undefined;
+  const messages = outbox && new MessageWorker(database, keys, { email: outbox, sms: outbox }, log);
+  const passwords = new PasswordHasher({ pepper: config.passwordPepper, cost: config.bcryptCost });
+  return {
+    config,
+    keys,
+    passwords,
+    database,
+    notifications,
+    directory,
+    principals,
+    outbox,
+    messages,
+  };
+}
+
+export interface ServiceLog extends WorkerLog {
+  info(message: string): void;
+}
+
+/** Connects: the database, the notifications, then the worker of the message queues. */
+export async function openServices(services: Services): Promise<void> {
+  await Promise.all([services.database.open(), services.notifications.open()]);
+  services.messages?.start();
+}
+
+/** Ends them in the order that loses nothing: messages under way, then connections. */
+export async function closeServices(services: Services): Promise<void> {
+  await services.messages?.stop();
+  await services.notifications.close();
+  await services.database.close();
+}

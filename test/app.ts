@@ -1,0 +1,340 @@
+import { randomBytes, randomInt } from "node:crypto";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { FastifyInstance, InjectOptions } from "fastify";
+import postgres from "postgres";
+import { vi } from "vitest";
+import type { z } from "zod";
+import { buildApp } from "../src/app.ts";
+import { FinalizeAnswer, type User, VerifyOtpAnswer } from "../src/auth/schemas.ts";
+import { type Config, readConfig } from "../src/config.ts";
+import { withAdmin } from "../src/db/admin.ts";
+import { migrateRegistry } from "../src/db/registry-migrations.ts";
+import { loadTenantMigrations } from "../src/db/tenant-migrations.ts";
+import { makeLogger } from "../src/logger.ts";
+import { closeServices, makeServices, openServices, type Services } from "../src/services.ts";
+import * as provisioning from "../src/tenants/provisioning.ts";
+import { adminUrl, createDatabase, type TestDatabase } from "./cluster.ts";
+
+/** A password that every rule accepts. */
+export const PASSWORD = "correct horse battery staple";
+
+export interface TestAppOptions {
+  /** Instead of what APP_ENV=local reads from an empty environment. */
+  readonly config?: Partial<Config>;
+  /** Called with the app before it is ready: routes that only a test needs. */
+  readonly prepare?: (app: FastifyInstance) => void | Promise<void>;
+}
+
+export interface TestTenant {
+  readonly id: number;
+  readonly subdomain: string;
+  /** How its owner logs in, with {@link PASSWORD}. */
+  readonly owner: { readonly email: string; readonly phone: string };
+  /** The superuser, in this tenant's schema: to look at rows and to move their timestamps. */
+  readonly sql: Sql;
+}
+
+/** postgres.js with int8 as numbers, as the product's own connections give them. */
+export type Sql = postgres.Sql<{ bigint: number }>;
+
+export interface TestResponse {
+  readonly status: number;
+  /** What the JSON said; undefined without a body. */
+  readonly body: unknown;
+  readonly headers: Readonly<Record<string, string | number | string[] | undefined>>;
+}
+
+export interface CallOptions {
+  /** Sent as a Bearer token. */
+  readonly token?: string;
+  readonly headers?: Readonly<Record<string, string>>;
+  /** Where the socket comes from. */
+  readonly remoteAddress?: string;
+}
+
+/** Calls one app as one tenant. */
+export interface Client {
+  get(path: string, options?: CallOptions): Promise<TestResponse>;
+  post(path: string, body?: object, options?: CallOptions): Promise<TestResponse>;
+}
+
+export interface SignedUpUser {
+  readonly user: z.infer<typeof User>;
+  readonly access: string;
+  readonly refresh: string;
+  readonly password: string;
+}
+
+/** One process of the service, on a database of its own or on that of another. */
+export interface TestApp {
+  readonly app: FastifyInstance;
+  readonly services: Services;
+  readonly config: Config;
+  /** The registry, seen by the superuser. */
+  readonly registry: Sql;
+  /** Every line of the log so far. What the console transports print is not there. */
+  readonly logLines: readonly string[];
+  createTenant(subdomain?: string): Promise<TestTenant>;
+  client(tenant: TestTenant): Client;
+  /** Walks the whole conversation: sign-up, code, proof, account. */
+  signUp(tenant: TestTenant, email?: string): Promise<SignedUpUser>;
+  /** Walks it up to the proof of the number. */
+  verifyPhone(tenant: TestTenant, phone: string): Promise<string>;
+  /** The next SMS to a number, waited for: each is given once, oldest first. */
+  nextSms(phone: string): Promise<string>;
+  /** Another process on the same database, closed with this one. */
+  startReplica(options?: TestAppOptions): Promise<TestApp>;
+  close(): Promise<void>;
+}
+
+/** What the processes on one database share. */
+interface Ground {
+  readonly database: TestDatabase;
+  readonly apiUrl: string;
+  readonly dataDir: string;
+  readonly registry: Sql;
+  readonly clients: postgres.Sql<{ bigint: number }>[];
+  readonly smsRead: Map<string, number>;
+}
+
+/** The service on a fresh database: `app.inject` instead of a port, with a login role of its own. */
+export async function startTestApp(options: TestAppOptions = {}): Promise<TestApp> {
+  const ground = await prepareGround();
+  const replicas: TestApp[] = [];
+  const removeGround = async () => {
+    await Promise.all(ground.clients.map((client) => client.end()));
+    await ground.database.drop();
+    await rm(ground.dataDir, { recursive: true, force: true });
+  };
+  try {
+    return await startProcess(ground, options, replicas, async () => {
+      for (const replica of replicas) await replica.close();
+      await removeGround();
+    });
+  } catch (error) {
+    await removeGround();
+    throw error;
+  }
+}
+
+async function startProcess(
+  ground: Ground,
+  { config: overrides = {}, prepare }: TestAppOptions,
+  replicas: TestApp[],
+  cleanUp: () => Promise<void>,
+): Promise<TestApp> {
+  const { apiUrl, dataDir, registry } = ground;
+  const config: Config = {
+    ...readConfig({ APP_ENV: "local", DATA_DIR: dataDir, DATABASE_URL: apiUrl }),
+    bcryptCost: 4,
+    databaseLanes: 2,
+    logLevel: "debug",
+    ...overrides,
+  };
+  const logLines: string[] = [];
+  const log = makeLogger(config, { write: (line) => void logLines.push(line) });
+  const services = makeServices(config, apiUrl, {
+    // Where the console transports print what they would send, codes included.
+    info: () => undefined,
+    warn: (details, message) => log.warn(details, message),
+  });
+  await openServices(services);
+  let app: FastifyInstance;
+  try {
+    app = await buildApp(services, log);
+    await prepare?.(app);
+    await app.ready();
+  } catch (error) {
+    await closeServices(services);
+    throw error;
+  }
+  // Caches are trusted from the first heartbeat on.
+  await vi.waitFor(() => {
+    if (!services.notifications.isAlive) throw new Error("The notifications are not alive");
+  });
+
+  const client = (tenant: TestTenant) => makeClient(app, tenant);
+  const nextSms = (phone: string) => waitForSms(ground, services, phone);
+  const verifyPhone = async (tenant: TestTenant, phone: string) => {
+    await client(tenant).post("/api/auth/signup/", {
+      full_name: "Ada Lovelace",
+      primary_mobile: phone,
+    });
+    const otp = codeIn(await nextSms(phone));
+    const { body } = await client(tenant).post("/api/auth/verify-otp/", {
+      primary_mobile: phone,
+      otp,
+    });
+    return VerifyOtpAnswer.parse(body).verification_token;
+  };
+  const self: TestApp = {
+    app,
+    services,
+    config,
+    registry,
+    logLines,
+    client,
+    nextSms,
+    verifyPhone,
+    createTenant: (subdomain = newSubdomain()) => createTenant(ground, services, subdomain),
+    async signUp(tenant, email = newEmail()) {
+      const phone = newPhone();
+      const { body } = await client(tenant).post("/api/auth/finalize-signin/", {
+        primary_mobile: phone,
+        verification_token: await verifyPhone(tenant, phone),
+        email,
+        password: PASSWORD,
+      });
+      const { tokens, user } = FinalizeAnswer.parse(body);
+      return { user, access: tokens.access, refresh: tokens.refresh, password: PASSWORD };
+    },
+    async startReplica(replicaOptions = {}) {
+      const replica = await startProcess(ground, replicaOptions, [], () => Promise.resolve());
+      replicas.push(replica);
+      return replica;
+    },
+    async close() {
+      await app.close();
+      await closeServices(services);
+      await cleanUp();
+    },
+  };
+  return self;
+}
+
+async function prepareGround(): Promise<Ground> {
+  const database = await createDatabase();
+  const url = new URL(database.url);
+  // Roles are the server's: the API's is named after its database.
+  url.username = `api_${database.name}`;
+  url.password = randomBytes(12).toString("hex");
+  const registry = superuser(database.url, "public");
+  await withAdmin(adminUrl, async (admin) => {
+    // The role of the registry has one name for the whole server: two databases must not make it at once.
+    await admin.query`select pg_advisory_lock(hashtext('roles of a test database'))`;
+    await migrateRegistry(database.url, url.href);
+  });
+  // So are the tenants' roles: ids of one database must not meet another's.
+  await registry`
+    select setval(pg_get_serial_sequence('public.tenants', 'id'), ${randomInt(2 ** 41, 2 ** 47)}::bigint)`;
+  return {
+    database,
+    apiUrl: url.href,
+    dataDir: await mkdtemp(join(tmpdir(), "ouvira-app-")),
+    registry,
+    clients: [registry],
+    smsRead: new Map(),
+  };
+}
+
+async function createTenant(
+  { database, apiUrl, clients }: Ground,
+  { passwords }: Services,
+  subdomain: string,
+): Promise<TestTenant> {
+  const owner = { email: `owner@${subdomain}.test`, phone: newPhone() };
+  const passwordHash = await passwords.hash(PASSWORD);
+  const migrations = await loadTenantMigrations();
+  const created = await withAdmin(database.url, (admin) =>
+    provisioning.createTenant(admin, migrations, new URL(apiUrl).username, {
+      name: subdomain,
+      subdomain,
+      owner: { ...owner, fullName: "Olive Owner", passwordHash },
+    }),
+  );
+  const sql = superuser(database.url, created.schema);
+  clients.push(sql);
+  return { id: created.id, subdomain, owner, sql };
+}
+
+function superuser(url: string, schema: string): Sql {
+  return postgres(url, {
+    max: 1,
+    onnotice: () => undefined,
+    connection: { search_path: schema },
+    types: {
+      bigint: { to: 20, from: [20], parse: Number, serialize: String },
+    },
+  });
+}
+
+function makeClient(app: FastifyInstance, tenant: TestTenant): Client {
+  const call = async (
+    method: "GET" | "POST",
+    path: string,
+    body: object | undefined,
+    { token, headers, remoteAddress }: CallOptions = {},
+  ) => {
+    const options: InjectOptions = {
+      method,
+      url: path,
+      headers: {
+        "x-tenant": tenant.subdomain,
+        ...(token === undefined ? {} : { authorization: `Bearer ${token}` }),
+        ...headers,
+      },
+      ...(body === undefined ? {} : { body }),
+      ...(remoteAddress === undefined ? {} : { remoteAddress }),
+    };
+    const response = await app.inject(options);
+    return {
+      status: response.statusCode,
+      body: response.body === "" ? undefined : response.json<unknown>(),
+      headers: response.headers,
+    };
+  };
+  return {
+    get: (path, options) => call("GET", path, undefined, options),
+    post: (path, body, options) => call("POST", path, body, options),
+  };
+}
+
+async function waitForSms(
+  { smsRead }: Ground,
+  { outbox }: Services,
+  phone: string,
+): Promise<string> {
+  const read = smsRead.get(phone) ?? 0;
+  const body = await vi.waitFor(
+    async () => {
+      const received = ((await outbox?.list()) ?? []).filter(({ to }) => to === phone).reverse();
+      const next = received[read];
+      if (!next) throw new Error(`${phone} got ${received.length} messages`);
+      return next.body;
+    },
+    { timeout: 5_000, interval: 5 },
+  );
+  smsRead.set(phone, read + 1);
+  return body;
+}
+
+/** The code in an SMS. */
+export function codeIn(sms: string): string {
+  const code = /\b\d{6}\b/.exec(sms)?.[0];
+  if (code === undefined) throw new Error(`No code in: ${sms}`);
+  return code;
+}
+
+/** A code that is not this one. */
+export function wrongCode(code: string): string {
+  return String((Number(code) + 1) % 1_000_000).padStart(6, "0");
+}
+
+let counter = randomInt(1_000_000);
+
+/** A mobile number (E.164) that nothing in this file has used yet. */
+export function newPhone(): string {
+  counter += 1;
+  return `+2010${String(counter).padStart(8, "0")}`;
+}
+
+export function newEmail(): string {
+  counter += 1;
+  return `ada${counter}@corp.test`;
+}
+
+export function newSubdomain(): string {
+  return `acme-${randomBytes(5).toString("hex")}`;
+}
