@@ -1,0 +1,28 @@
+/**
+ * Runs one benchmark: `npm run bench -- tenant-query --quick`. Without a name it lists what there is.
+ * Exit code 1 when a target is missed.
+ */
+interface Bench {
+  readonly summary: string;
+  readonly load: () => Promise<{ run: (args: readonly string[]) => Promise<boolean> }>;
+}
+
+const BENCHES: Readonly<Record<string, Bench>> = {
+  "tenant-query": {
+    summary:
+      "what reaching a tenant's tables costs against one bare schema (docs/benchmarks/tenant-query.md)",
+    load: () => import("./tenant-query.ts"),
+  },
+};
+
+const [name, ...args] = process.argv.slice(2);
+const bench = name === undefined ? undefined : BENCHES[name];
+if (bench) {
+  const { run } = await bench.load();
+  if (!(await run(args))) process.exitCode = 1;
+} else {
+  if (name !== undefined) console.error(`There is no benchmark named ${name}.`);
+  console.log("npm run bench -- <name> [options]\n");
+  for (const [key, { summary }] of Object.entries(BENCHES)) console.log(`  ${key}  ${summary}`);
+  if (name !== undefined) process.exitCode = 1;
+}
