@@ -32,7 +32,7 @@ interface Viewer {
   contentSecurityPolicy: Readonly<Record<string, readonly string[]>>;
 }
 
-/** Both pages style elements from scripts, which a policy can only allow as a whole. */
+/** Everything from this server, no text as code, no frame around it. */
 const CONTENT_SECURITY_POLICY = {
   defaultSrc: ["'none'"],
   scriptSrc: ["'self'"],
@@ -96,8 +96,13 @@ const REDOC: Viewer = {
 }, document.getElementById("redoc"));
 `,
   },
-  // The search runs in a worker made from the bundle itself.
-  contentSecurityPolicy: { ...CONTENT_SECURITY_POLICY, workerSrc: ["blob:"] },
+  contentSecurityPolicy: {
+    ...CONTENT_SECURITY_POLICY,
+    // It writes its styles into the page; without this it stays blank.
+    styleSrc: ["'self'", "'unsafe-inline'"],
+    // The search runs in a worker made from the bundle itself.
+    workerSrc: ["blob:"],
+  },
 };
 
 const CONTENT_TYPES: Readonly<Record<string, string>> = {

@@ -160,28 +160,42 @@ describe("the OpenAPI document", () => {
     ).toEqual([]);
   });
 
+  test("says of every answer what it means", () => {
+    expect(
+      namesWhere(({ operation }) =>
+        Object.values(operation.responses).some(({ description }) =>
+          /^$|Default Response/.test(description),
+        ),
+      ),
+    ).toEqual([]);
+  });
+
   test("shows failures as problems, with their codes and an example of each", () => {
-    for (const { name, operation } of operations) {
-      for (const [status, response] of Object.entries(operation.responses)) {
-        expect(response.description, `${name} ${status}`).not.toMatch(/^$|Default Response/);
-        if (Number(status) < 400) continue;
-        const problem = response.content?.["application/problem+json"];
-        expect(Object.keys(response.content ?? {}), `${name} ${status}`).toEqual([
-          "application/problem+json",
-        ]);
-        expect(problem?.schema).toEqual({ $ref: "#/components/schemas/Problem" });
-        const codes = codesOf(operation, Number(status));
-        expect(codes.length, `${name} ${status}`).toBeGreaterThan(0);
-        for (const code of codes) {
-          expect(response.description).toContain(`\`${code}\``);
-          expect(find(problem?.examples?.[code]?.$ref ?? "")).toMatchObject({
-            value: { status: Number(status), code },
-          });
-        }
-        if (status === "429" || status === "503")
-          expect(response.headers).toHaveProperty("Retry-After");
+    const failures = operations.flatMap(({ name, operation }) =>
+      Object.entries(operation.responses).flatMap(([status, response]) =>
+        Number(status) < 400 ? [] : [{ name, status: Number(status), operation, response }],
+      ),
+    );
+    expect(failures.length).toBeGreaterThan(operations.length);
+    for (const { name, status, operation, response } of failures) {
+      const codes = codesOf(operation, status);
+      expect({ name, status, types: Object.keys(response.content ?? {}), codes }).toEqual({
+        name,
+        status,
+        types: ["application/problem+json"],
+        codes: expect.arrayContaining([expect.any(String)]),
+      });
+      const problem = response.content?.["application/problem+json"];
+      expect(problem?.schema).toEqual({ $ref: "#/components/schemas/Problem" });
+      for (const code of codes) {
+        expect(response.description).toContain(`\`${code}\``);
+        const example = find(problem?.examples?.[code]?.$ref ?? "");
+        expect(example).toMatchObject({ value: { status, code } });
       }
     }
+    const saysWhen = failures.filter(({ response }) => response.headers?.["Retry-After"]);
+    expect(new Set(saysWhen.map(({ status }) => status))).toEqual(new Set([429, 503]));
+    expect(failures.filter(({ status }) => status === 429 || status === 503)).toEqual(saysWhen);
   });
 
   test("lists a bad request wherever something can be sent wrongly", () => {

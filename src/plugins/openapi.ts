@@ -80,6 +80,4 @@ const transformRoute: SwaggerTransform = (input) => {
 
 const transformObject: SwaggerTransformObject = (input) =>
   // The two describe the same document; ours names what this service puts into one.
-  completeDocument(jsonSchemaTransformObject(input) as Document) as ReturnType<
-    typeof jsonSchemaTransformObject
-  >;
+  completeDocument(jsonSchemaTransformObject(input) as Document);
