@@ -42,13 +42,15 @@ export async function runCommand(work: () => Promise<void>): Promise<void> {
 }
 
 /**
- * The settings of a command: those of the environment and `.env`, for APP_ENV=local unless told
- * otherwise, since `npm run dev` says the same.
+ * The settings of a command: those of the environment and `.env`. Without a database they are those of
+ * `npm run dev`; with one APP_ENV has to be said, or a command would hash a password with the secrets
+ * of this folder for a server that has others.
  */
 export function readSettings(): Config {
   const envFile = path.join(ROOT_DIR, ".env");
   if (existsSync(envFile)) process.loadEnvFile(envFile);
-  return readConfig({ APP_ENV: "local", ...process.env });
+  const { DATABASE_URL: url, POSTGRES_DB: database } = process.env;
+  return readConfig(url || database ? process.env : { APP_ENV: "local", ...process.env });
 }
 
 /** Opens the database of the settings for the time of `work`. */

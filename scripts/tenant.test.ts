@@ -50,7 +50,7 @@ describe("npm run tenant -- create", () => {
       subdomain: "acme",
       schema: expect.stringMatching(/^t_\d+$/),
       password_link: expect.stringMatching(
-        /^https:\/\/app\.test\/reset-password\?tenant=acme&token=[\w-]{43}$/,
+        /^https:\/\/app\.test\/reset-password\?tenant=acme#token=[\w-]{43}$/,
       ),
     });
     expect(second).toMatchObject({ exitCode: 1, stdout: "" });
@@ -104,6 +104,13 @@ describe("npm run tenant -- list, show", () => {
 
     expect(refused).toMatchObject({ exitCode: 2, stdout: "" });
     expect(refused.stderr).toContain("npm run tenant -- create");
+  });
+
+  test("with a database and without APP_ENV: refused, since the secrets would be another server's", async () => {
+    const refused = await runScript("tenant.ts", ["list"], { DATABASE_URL: registry.apiUrl });
+
+    expect(refused).toMatchObject({ exitCode: 1, stdout: "" });
+    expect(refused.stderr).toContain("APP_ENV is not set");
   });
 
   test("without a database: a sentence and the reason, exit code 1", async () => {

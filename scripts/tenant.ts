@@ -119,7 +119,7 @@ async function create(args: string[]): Promise<void> {
     );
     const link =
       passwordToken &&
-      `${config.frontendUrl}/reset-password?tenant=${subdomain}&token=${passwordToken}`;
+      `${config.frontendUrl}/reset-password?tenant=${subdomain}#token=${passwordToken}`;
     if (values.json) {
       console.log(JSON.stringify({ ...created, password_link: link ?? null }));
       return;

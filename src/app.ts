@@ -14,6 +14,7 @@ import { guardEnforcementPlugin, guardPlugin } from "./plugins/guards.ts";
 import { healthRoutes } from "./plugins/health.ts";
 import { openapiPlugin } from "./plugins/openapi.ts";
 import { securityPlugin } from "./plugins/security.ts";
+import { shutdownPlugin } from "./plugins/shutdown.ts";
 import { tenantPlugin } from "./plugins/tenant.ts";
 import type { Services } from "./services.ts";
 
@@ -50,6 +51,7 @@ export async function buildApp(
   // JSON alone: Fastify reads texts as well, which a page of any origin may send without a preflight.
   app.removeContentTypeParser("text/plain");
 
+  await app.register(shutdownPlugin);
   await app.register(errorPlugin);
   await app.register(guardPlugin);
   await app.register(securityPlugin, { services });

@@ -9,6 +9,7 @@ import { openDatabase, type OpenDatabase } from "./db/open-database.ts";
 import { migrateRegistry } from "./db/registry-migrations.ts";
 import { findRoleGaps } from "./db/roles.ts";
 import { loadTenantMigrations } from "./db/tenant-migrations.ts";
+import { AppError } from "./errors.ts";
 import { makeLogger } from "./logger.ts";
 import { ROOT_DIR } from "./paths.ts";
 import { closeServices, makeServices, openServices, type Services } from "./services.ts";
@@ -75,7 +76,11 @@ async function refuseUnfitRole(url: string): Promise<void> {
 }
 
 main().catch((error: unknown) => {
-  // Settings are the operator's to mend: a sentence, not a stack.
-  console.error(error instanceof ConfigError ? error.message : error);
+  // Settings and a database that is away are the operator's to mend: a sentence, not a stack.
+  if (error instanceof ConfigError) console.error(error.message);
+  else if (error instanceof AppError) {
+    const reason = error.cause instanceof Error ? ` (${error.cause.message})` : "";
+    console.error(`${error.message}${reason} Has npm run migrate made the role of DATABASE_URL?`);
+  } else console.error(error);
   process.exitCode = 1;
 });
