@@ -2,6 +2,7 @@ import type { FastifyPluginAsyncZod } from "fastify-type-provider-zod";
 import { z } from "zod";
 import { AppError } from "../errors.ts";
 import type { Services } from "../services.ts";
+import { problems } from "./openapi.ts";
 
 const Status = z.object({ status: z.literal("ok") });
 
@@ -50,7 +51,7 @@ export const healthRoutes: FastifyPluginAsyncZod<{ services: Services }> = async
         summary: "The service can do its work",
         description:
           "503 `not_ready` while the database cannot be reached or its registry is not migrated.",
-        response: { 200: Status },
+        response: { 200: Status, ...problems("not_ready") },
       },
     },
     async () => {
