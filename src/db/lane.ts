@@ -73,8 +73,8 @@ interface Job {
 /**
  * A queue in front of one backend that is replaced whenever it is lost or has grown too large.
  * Transactions on it are single writes, so many tenants share it, in turn: one that floods the lane
- * waits for itself (measured: 640 transactions of one tenant at once put its neighbours' median at
- * 72 ms without the turns, at 1 ms with them; docs/benchmarks/tenant-query.md). What was not
+ * waits for itself. (640 transactions of one tenant at once put its neighbours' median at 72 ms; with a
+ * simulation of this limit in front of the lane at 1 ms: docs/benchmarks/tenant-query.md.) What was not
  * yet sent when a connection is lost waits for the next; what was sent fails with `not_ready`.
  */
 export class Lane {
