@@ -1,6 +1,7 @@
 import { existsSync } from "node:fs";
 import path from "node:path";
-import { type Config, ConfigError, readConfig } from "../src/config.ts";
+import { type Config, readConfig } from "../src/config.ts";
+import { ConfigError } from "../src/config-error.ts";
 import { type OpenDatabase, openDatabase } from "../src/db/open-database.ts";
 import { migrateRegistry } from "../src/db/registry-migrations.ts";
 import { AppError } from "../src/errors.ts";
@@ -50,7 +51,10 @@ export function readSettings(): Config {
   const envFile = path.join(ROOT_DIR, ".env");
   if (existsSync(envFile)) process.loadEnvFile(envFile);
   const { DATABASE_URL: url, POSTGRES_DB: database } = process.env;
-  return readConfig(url || database ? process.env : { APP_ENV: "local", ...process.env });
+  return readConfig(
+    url || database ? process.env : { APP_ENV: "local", ...process.env },
+    "command",
+  );
 }
 
 /** Opens the database of the settings for the time of `work`. */

@@ -1,9 +1,9 @@
-import { randomBytes } from "node:crypto";
-import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { ConfigError, readConfig } from "./config.ts";
+import { findingsOf, PRODUCTION_SETTINGS } from "../test/production-settings.ts";
+import { readConfig } from "./config.ts";
 import { apiRoleOf } from "./db/roles.ts";
 
 let dataDir: string;
@@ -16,42 +16,20 @@ afterEach(() => rmSync(dataDir, { recursive: true, force: true }));
 const local = (variables: Record<string, string> = {}) =>
   readConfig({ APP_ENV: "local", DATA_DIR: dataDir, ...variables });
 
-/** Everything that production needs, and nothing more. */
-const PRODUCTION: Readonly<Record<string, string>> = {
-  APP_ENV: "production",
-  DATABASE_URL: "postgres://api:pw@db.corp.test/ouvira",
-  SECRET_KEY: randomBytes(48).toString("hex"),
-  PASSWORD_PEPPER: randomBytes(48).toString("hex"),
-  ENCRYPTION_KEY: randomBytes(48).toString("hex"),
-  ALLOWED_HOSTS: "api.corp.test",
-  TENANT_BASE_DOMAIN: "corp.test",
-};
-
 const production = (variables: Record<string, string | undefined> = {}) =>
-  readConfig({ ...PRODUCTION, DATA_DIR: dataDir, ...variables });
-
-/** What the refusal says. */
-function findings(read: () => unknown): readonly string[] {
-  try {
-    read();
-  } catch (error) {
-    if (error instanceof ConfigError) return error.findings;
-    throw error;
-  }
-  return [];
-}
+  readConfig({ ...PRODUCTION_SETTINGS, DATA_DIR: dataDir, ...variables });
 
 describe("APP_ENV", () => {
   test("has to be set, and the refusal says to what", () => {
     for (const environment of [{}, { APP_ENV: "" }, { APP_ENV: undefined }]) {
-      const [finding, ...others] = findings(() => readConfig(environment));
+      const [finding, ...others] = findingsOf(() => readConfig(environment));
       expect(finding).toMatch(/^APP_ENV is not set: set APP_ENV=local .* APP_ENV=production/);
       expect(others).toEqual([]);
     }
   });
 
   test("is local or production, nothing else", () => {
-    expect(findings(() => readConfig({ APP_ENV: "staging" }))).toEqual([
+    expect(findingsOf(() => readConfig({ APP_ENV: "staging" }))).toEqual([
       expect.stringMatching(/^APP_ENV: .*local.*production/),
     ]);
   });
@@ -93,6 +71,23 @@ describe("a variable of any environment", () => {
     ["BCRYPT_COST", "12", "31"],
     ["TENANT_BASE_DOMAIN", "corp.test", "https://corp.test"],
     ["FRONTEND_URL", "https://app.corp.test/x", "app.corp.test"],
+    ["FRONTEND_URL", "http://[::1]:5173", "http://[::1"],
+    ["FRONTEND_URL", "https://app.corp.test/x/", "https://app.corp.test/?x="],
+    ["FRONTEND_URL", "https://app.corp.test", "https://app.corp.test#x"],
+    ["FRONTEND_URL", "https://app.corp.test", "https://user:pw@app.corp.test"],
+    ["FRONTEND_URL", "https://app.corp.test", "https://app.corp.test "],
+    ["REDIS_URL", "redis://:pw@cache.corp.test:6379/1", "http://cache.corp.test:6379/1"],
+    ["REDIS_URL", "rediss://cache.corp.test", "rediss://cache.corp.test:x"],
+    ["TWILIO_API_URL", "https://api.dublin.ie1.twilio.com", "api.dublin.ie1.twilio.com"],
+    ["TURNSTILE_VERIFY_URL", "http://127.0.0.1:8080/siteverify", "ftp://127.0.0.1:8080/siteverify"],
+    ["TURNSTILE_SECRET_KEY", "0x4AAAAAAA", "0x4AAAAAAA\n"],
+    ["METRICS_TOKEN", "0123456789abcdef", "0123456789abcde"],
+    ["METRICS_TOKEN", "0123456789abcdef!", "0123456789abcdef "],
+    ["METRICS_TOKEN", "0123456789abcdefu", "0123456789abcdefü"],
+    ["EMAIL_PORT", "465", "0"],
+    ["EMAIL_PORT", "65535", "65536"],
+    ["EMAIL_USE_TLS", "false", "0"],
+    ["EMAIL_USE_SSL", "true", "yes"],
     ["CORS_ALLOWED_ORIGINS", "https://a.test, https://b.test:8443", "https://a.test/"],
     ["CORS_ALLOWED_ORIGINS", "http://localhost:5173", "*"],
     ["CSRF_TRUSTED_ORIGINS", "https://a.test", "a.test"],
@@ -102,144 +97,76 @@ describe("a variable of any environment", () => {
     ["TRUSTED_PROXIES", "10.0.0.0/8", "10.0.0.0/"],
     ["LOG_LEVEL", "warn", "loud"],
   ])("%s may be %j and not %j", (name, good, bad) => {
-    expect(findings(() => local({ [name]: good }))).toEqual([]);
+    expect(findingsOf(() => local({ [name]: good }))).toEqual([]);
 
-    const refused = findings(() => local({ [name]: bad }));
+    const refused = findingsOf(() => local({ [name]: bad }));
     expect(refused).toHaveLength(1);
     expect(refused[0]).toContain(name);
   });
 
   test("every finding is told at once, by name", () => {
-    const error = findings(() => local({ PORT: "x", DEBUG: "x" }));
+    const error = findingsOf(() => local({ PORT: "x", DEBUG: "x" }));
 
     expect(error.map((line) => line.split(":")[0])).toEqual(["DEBUG", "PORT"]);
   });
 });
 
-describe("production", () => {
-  test("is satisfied with what it needs", () => {
-    expect(findings(() => production())).toEqual([]);
+describe("an optional part", () => {
+  test("is off unless it is configured", () => {
+    expect(local()).toMatchObject({
+      secretKeyPrevious: undefined,
+      encryptionKeyPrevious: undefined,
+      redisUrl: undefined,
+      twilio: undefined,
+      smtp: undefined,
+      turnstile: undefined,
+      metricsToken: undefined,
+    });
+    expect(production()).toMatchObject({
+      secretKeyPrevious: undefined,
+      encryptionKeyPrevious: undefined,
+      redisUrl: undefined,
+      turnstile: undefined,
+      metricsToken: undefined,
+    });
   });
 
-  test.each(Object.keys(PRODUCTION).filter((name) => name !== "APP_ENV"))("needs %s", (name) => {
-    const refused = findings(() => production({ [name]: undefined }));
-
-    expect(refused).toHaveLength(1);
-    expect(refused[0]).toMatch(new RegExp(`^${name} is required`));
+  test("is as it is given", () => {
+    expect(
+      local({
+        SECRET_KEY_PREVIOUS: "before",
+        ENCRYPTION_KEY_PREVIOUS: "before that",
+        REDIS_URL: "redis://cache.corp.test",
+        TURNSTILE_SECRET_KEY: "0x4AAAAAAA",
+        METRICS_TOKEN: "0123456789abcdef",
+      }),
+    ).toMatchObject({
+      secretKeyPrevious: "before",
+      encryptionKeyPrevious: "before that",
+      redisUrl: "redis://cache.corp.test",
+      turnstile: {
+        secretKey: "0x4AAAAAAA",
+        verifyUrl: "https://challenges.cloudflare.com/turnstile/v0/siteverify",
+      },
+      metricsToken: "0123456789abcdef",
+    });
   });
 
-  test.each([
-    ["short", "a7Bq0ZpL2mXv9KdT5rWc8YnE3hUgJ4s"],
-    ["of a few characters", "abcabcabc".repeat(8)],
-    ["from an example", `django-insecure-${randomBytes(24).toString("hex")}`],
-    ["asking to be changed", `ChangeMe${randomBytes(24).toString("hex")}`],
-    ["a few letters over and over", "abcdefghijklmnop".repeat(4)],
-  ])("refuses a secret that is %s, says how to make one and does not repeat it", (_, secret) => {
-    for (const name of ["SECRET_KEY", "PASSWORD_PEPPER", "ENCRYPTION_KEY"]) {
-      const refused = findings(() => production({ [name]: secret }));
-      expect(refused).toHaveLength(1);
-      expect(refused[0]).toMatch(new RegExp(`^${name} .*make one with: node -e`));
-      expect(refused[0]).not.toContain(secret);
-    }
+  test("that is a captcha may be checked elsewhere, and is not asked for by an address alone", () => {
+    const TURNSTILE_VERIFY_URL = "http://127.0.0.1:8080/siteverify";
+
+    expect(local({ TURNSTILE_VERIFY_URL, TURNSTILE_SECRET_KEY: "0x4" }).turnstile).toEqual({
+      secretKey: "0x4",
+      verifyUrl: TURNSTILE_VERIFY_URL,
+    });
+    expect(local({ TURNSTILE_VERIFY_URL }).turnstile).toBeUndefined();
   });
 
-  test("takes a secret of 32 bytes", () => {
-    expect(findings(() => production({ SECRET_KEY: "a7Bq0ZpL2mXv9KdT5rWc8YnE3hUgJ4sF" }))).toEqual(
-      [],
+  test("FRONTEND_URL is kept without slashes at its end", () => {
+    expect(local().frontendUrl).toBe("http://localhost:5173");
+    expect(local({ FRONTEND_URL: "https://app.corp.test/x//" }).frontendUrl).toBe(
+      "https://app.corp.test/x",
     );
-    expect(findings(() => production({ SECRET_KEY: randomBytes(32).toString("base64") }))).toEqual(
-      [],
-    );
-  });
-
-  test("refuses one secret for two purposes", () => {
-    const refused = findings(() => production({ ENCRYPTION_KEY: PRODUCTION["SECRET_KEY"] }));
-
-    expect(refused).toEqual([expect.stringMatching(/^ENCRYPTION_KEY is the same as SECRET_KEY/)]);
-  });
-
-  test("refuses DEBUG", () => {
-    expect(findings(() => production({ DEBUG: "false" }))).toEqual([]);
-    expect(findings(() => production({ DEBUG: "true" }))).toEqual([
-      "DEBUG must be false in production.",
-    ]);
-  });
-
-  test("refuses one role for serving and migrating", () => {
-    const url = (role: string) => `postgres://${role}:pw@db.corp.test/ouvira`;
-
-    expect(findings(() => production({ DATABASE_MIGRATION_URL: url("owner") }))).toEqual([]);
-    expect(findings(() => production({ DATABASE_MIGRATION_URL: url("api") }))).toEqual([
-      expect.stringMatching(/^DATABASE_MIGRATION_URL names the same role/),
-    ]);
-  });
-
-  test("never makes secrets of its own", () => {
-    production();
-
-    expect(() => statSync(path.join(dataDir, "secrets.json"))).toThrow("ENOENT");
-  });
-
-  test("host names are compared in lower case", () => {
-    expect(production({ ALLOWED_HOSTS: "API.Corp.test, b.test" }).allowedHosts).toEqual([
-      "api.corp.test",
-      "b.test",
-    ]);
-    expect(production({ TENANT_BASE_DOMAIN: "Corp.Test" }).tenantBaseDomain).toBe("corp.test");
-  });
-});
-
-describe("local secrets", () => {
-  const file = () => path.join(dataDir, "secrets.json");
-  const secretsOf = ({ secretKey, passwordPepper, encryptionKey }: ReturnType<typeof local>) => [
-    secretKey,
-    passwordPepper,
-    encryptionKey,
-  ];
-
-  test("are made once, for nobody else to read, and are the same the next time", () => {
-    const made = secretsOf(local());
-
-    expect(statSync(file()).mode & 0o777).toBe(0o600);
-    expect(new Set(made).size).toBe(3);
-    for (const secret of made) expect(Buffer.from(secret, "base64")).toHaveLength(48);
-    expect(secretsOf(local())).toEqual(made);
-  });
-
-  test("are others in another folder", () => {
-    expect(secretsOf(local({ DATA_DIR: path.join(dataDir, "other") }))).not.toEqual(
-      secretsOf(local()),
-    );
-  });
-
-  test("a variable replaces one and leaves the file alone", () => {
-    const made = local();
-    const before = readFileSync(file(), "utf8");
-
-    const given = local({ SECRET_KEY: "given" });
-
-    expect(given).toMatchObject({ secretKey: "given", encryptionKey: made.encryptionKey });
-    expect(readFileSync(file(), "utf8")).toBe(before);
-  });
-
-  test.each([
-    ["no JSON", "{"],
-    ["without a secret", "{}"],
-    ["empty", ""],
-    ["of short secrets", '{"SECRET_KEY":"a","PASSWORD_PEPPER":"b","ENCRYPTION_KEY":"c"}'],
-  ])("a damaged file is not written over: %s", (_, text) => {
-    writeFileSync(file(), text);
-
-    expect(findings(() => local())).toEqual([expect.stringContaining(`${file()} is damaged`)]);
-    expect(readFileSync(file(), "utf8")).toBe(text);
-  });
-
-  test("a folder that cannot be made is named", () => {
-    writeFileSync(path.join(dataDir, "plain"), "");
-
-    expect(findings(() => local({ DATA_DIR: path.join(dataDir, "plain") }))).toEqual([
-      expect.stringMatching(/^DATA_DIR .*plain/),
-    ]);
   });
 });
 
@@ -285,7 +212,7 @@ describe("POSTGRES_*", () => {
   });
 
   test.each(["a b", "a/b", "a@b", "a:1"])("the host %j is refused by name", (host) => {
-    expect(findings(() => local({ POSTGRES_DB: "c", DB_HOST: host }))).toEqual([
+    expect(findingsOf(() => local({ POSTGRES_DB: "c", DB_HOST: host }))).toEqual([
       expect.stringMatching(/^DB_HOST/),
     ]);
   });

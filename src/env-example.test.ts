@@ -3,7 +3,9 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { parseEnv } from "node:util";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { readConfig, VARIABLES } from "./config.ts";
+import { PRODUCTION_SETTINGS } from "../test/production-settings.ts";
+import { readConfig } from "./config.ts";
+import { VARIABLES } from "./config-environment.ts";
 import { ROOT_DIR } from "./paths.ts";
 
 /** A variable that is commented out: no space behind the `#`, as there is before a sentence. */
@@ -48,5 +50,23 @@ describe(".env.example", () => {
 
   test("states the defaults: with every line uncommented the configuration is the same", () => {
     expect(readConfig(parseEnv(uncommented))).toEqual(readConfig({ APP_ENV: "local" }));
+  });
+
+  test("says each limit's default: given, it changes nothing", () => {
+    const limits = [
+      ...text.matchAll(
+        /Default: (\S+);\s(?:# )?in\s(?:# )?production\s(?:# )?(\S+)\.\n#(RATE_LIMIT_\w+)=/g,
+      ),
+    ];
+    const given = (index: number) =>
+      Object.fromEntries(limits.map((limit) => [limit[3] ?? "", limit[index] ?? ""]));
+
+    expect(Object.keys(given(1))).toEqual(
+      VARIABLES.filter((name) => name.startsWith("RATE_LIMIT_")),
+    );
+    expect(readConfig({ APP_ENV: "local", ...given(1) })).toEqual(readConfig({ APP_ENV: "local" }));
+    expect(readConfig({ ...PRODUCTION_SETTINGS, ...given(2) })).toEqual(
+      readConfig(PRODUCTION_SETTINGS),
+    );
   });
 });

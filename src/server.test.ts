@@ -4,15 +4,11 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { PRODUCTION_SETTINGS } from "../test/production-settings.ts";
 import { createRegistry, type TestRegistry } from "../test/registry.ts";
 import { ROOT_DIR } from "./paths.ts";
 
 const WAIT = { timeout: 20_000, interval: 20 };
-const SECRETS = {
-  SECRET_KEY: "nQ3xV8sLk2Jd7RfTz5WcYb1HmPg4Ua9E0oXi6Z",
-  PASSWORD_PEPPER: "Tg5KzR1uWq8Yb3NfXo7Ld2Vc9HmEs4Pj6Ai0Q",
-  ENCRYPTION_KEY: "bM7eJ4rXt1Zk9WsUd6Fq3Lg8Nc2Hv5Py0OaTi",
-};
 
 let registry: TestRegistry;
 let dataDir: string;
@@ -82,15 +78,8 @@ describe("the server", () => {
     expect(server.output()).toContain("set APP_ENV=local to try the product");
   });
 
-  const production = {
-    APP_ENV: "production",
-    ALLOWED_HOSTS: "api.corp.test",
-    TENANT_BASE_DOMAIN: "corp.test",
-    ...SECRETS,
-  };
-
   test("in production refuses a superuser in a sentence", async () => {
-    const server = startServer({ ...production, DATABASE_URL: registry.url });
+    const server = startServer({ ...PRODUCTION_SETTINGS, DATABASE_URL: registry.url });
 
     await server.exited;
     expect(server.child.exitCode).toBe(1);
@@ -99,7 +88,11 @@ describe("the server", () => {
   });
 
   test("in production starts with the role that migrate made", async () => {
-    const server = startServer({ ...production, HOST: "127.0.0.1", DATABASE_URL: registry.apiUrl });
+    const server = startServer({
+      ...PRODUCTION_SETTINGS,
+      HOST: "127.0.0.1",
+      DATABASE_URL: registry.apiUrl,
+    });
     try {
       expect((await fetch(`${await addressOf(server)}/readyz`)).status).toBe(200);
     } finally {
@@ -109,7 +102,10 @@ describe("the server", () => {
   });
 
   test("with a database that is away says so in a sentence", async () => {
-    const server = startServer({ ...production, DATABASE_URL: "postgres://api@127.0.0.1:1/none" });
+    const server = startServer({
+      ...PRODUCTION_SETTINGS,
+      DATABASE_URL: "postgres://api@127.0.0.1:1/none",
+    });
 
     await server.exited;
     expect(server.child.exitCode).toBe(1);
