@@ -5,9 +5,13 @@ import type { Config } from "./config.ts";
 import { Notifications } from "./db/notifications.ts";
 import { TenantDatabase } from "./db/tenant-database.ts";
 import { Keys } from "./keys.ts";
+import { Metrics } from "./metrics.ts";
+import type { WorkerLog } from "./messaging/deliveries.ts";
 import { Outbox } from "./messaging/outbox.ts";
-import { MESSAGES_CHANNEL } from "./messaging/queue.ts";
-import { MessageWorker, type WorkerLog } from "./messaging/worker.ts";
+import { MessageQueue } from "./messaging/queue.ts";
+import { makeTransports } from "./messaging/transports.ts";
+import { Turnstile } from "./messaging/turnstile.ts";
+import { MessageWorker } from "./messaging/worker.ts";
 import { TENANTS_CHANNEL, TenantDirectory } from "./tenants/directory.ts";
 
 /** What routes work with: made once per process, closed with it. */
@@ -19,6 +23,11 @@ export interface Services {
   readonly notifications: Notifications;
   readonly directory: TenantDirectory;
   readonly principals: Principals;
+  readonly metrics: Metrics;
+  /** Where e-mails and SMS are put, in the transaction of what they tell of. */
+  readonly messageQueue: MessageQueue;
+  /** Undefined: no captcha is asked for. */
+  readonly turnstile: Turnstile | undefined;
   /** The console transports' messages; undefined in production. */
   readonly outbox: Outbox | undefined;
   /** Sends what is queued; undefined where nothing can send: messages then stay queued, sealed. */
@@ -28,6 +37,7 @@ export interface Services {
 /** Makes the services; nothing is connected before {@link openServices}. */
 export function makeServices(config: Config, databaseUrl: string, log: ServiceLog): Services {
   const keys = new Keys(config);
+  const metrics = new Metrics();
   const database = new TenantDatabase({
     url: databaseUrl,
     lanes: config.databaseLanes,
@@ -39,7 +49,6 @@ export function makeServices(config: Config, databaseUrl: string, log: ServiceLo
     channels: {
       [TENANTS_CHANNEL]: () => directory.clear(),
       [PRINCIPALS_CHANNEL]: (key) => principals.revoke(key),
-      [MESSAGES_CHANNEL]: (tenantId) => void messages?.wake(Number(tenantId)),
     },
     onGap: () => {
       directory.clear();
@@ -50,9 +59,19 @@ export function makeServices(config: Config, databaseUrl: string, log: ServiceLo
   const principals = new Principals(database, notifications);
   const outbox =
     config.appEnv === "local" ? new Outbox(config.dataDir, (line) => log.info(line)) : undefined;
-  const messages = outbox && new MessageWorker(database, keys, { email: outbox, sms: outbox }, log);
+  const transports = makeTransports(config, outbox);
+  const messages = transports && new MessageWorker({ database, keys, transports, metrics, log });
+  const messageQueue = new MessageQueue({
+    keys,
+    registry: database.registry,
+    wake: (tenantId, channel) => void messages?.wake(tenantId, channel),
+  });
   const passwords = new PasswordHasher({ pepper: config.passwordPepper, cost: config.bcryptCost });
+  metrics.watchLoad({ passwords, database });
   return {
+    metrics,
+    turnstile: config.turnstile && new Turnstile(config.turnstile),
+    messageQueue,
     config,
     keys,
     passwords,

@@ -25,6 +25,13 @@ export interface TenantSql {
    * https://www.postgresql.org/docs/18/sql-savepoint.html
    */
   savepoint<T>(work: () => Promise<T>): Promise<T>;
+  /**
+   * Calls back once the server has said that it committed, in the order of the calls and before the
+   * transaction's promise resolves. Never when it is rolled back, nor when the connection is lost
+   * before that answer; what was asked for inside a savepoint is forgotten when that is undone. The
+   * change stands whatever `callback` does: what it throws becomes a warning of the process.
+   */
+  afterCommit(callback: () => void): void;
 }
 
 export interface TransactionPoolOptions extends ConnectionOptions {
@@ -172,6 +179,7 @@ async function runTransaction<T>(
   let running = 0;
   let savepoints = 0;
   let failure: unknown;
+  const callbacks: (() => void)[] = [];
 
   const send = async (statement: OutgoingStatement | string): Promise<Rows> => {
     if (isEnded) throw new Error("The transaction has ended");
@@ -196,19 +204,25 @@ async function runTransaction<T>(
   const inSavepoint = async <R>(inner: () => Promise<R>): Promise<R> => {
     savepoints += 1;
     const name = `s${savepoints}`;
+    const callbacksBefore = callbacks.length;
     await send(`savepoint ${name}`);
     try {
       const result = await inner();
       await send(`release savepoint ${name}`);
       return result;
     } catch (error) {
+      callbacks.length = callbacksBefore;
       await send(`rollback to savepoint ${name}; release savepoint ${name}`);
       throw error;
     }
   };
   const savepoint = <R>(inner: () => Promise<R>) => watch(inSavepoint(inner));
+  const afterCommit = (callback: () => void) => {
+    if (isEnded) throw new Error("The transaction has ended");
+    callbacks.push(callback);
+  };
   // The rows' type is the caller's word, as in every SQL client.
-  const tx = Object.assign(query, { savepoint }) as TenantSql;
+  const tx = Object.assign(query, { savepoint, afterCommit }) as TenantSql;
 
   // Sent without waiting: the first statement follows in the same write. Should it fail, the
   // statement finds no schema and fails too, and this error is the one to tell.
@@ -227,6 +241,7 @@ async function runTransaction<T>(
     if (command !== "COMMIT") {
       throw new Error("A statement of the transaction failed and its error was swallowed");
     }
+    for (const callback of callbacks) callSafely(callback);
     return result;
   } catch (error) {
     isEnded = true;
@@ -235,6 +250,15 @@ async function runTransaction<T>(
       await connection.send("rollback").catch(() => connection.destroy(asError(error)));
     }
     throw failure ?? error;
+  }
+}
+
+/** The transaction has committed: whoever asked to be told cannot make it look as if it had not. */
+function callSafely(callback: () => void): void {
+  try {
+    callback();
+  } catch (error) {
+    process.emitWarning(asError(error));
   }
 }
 

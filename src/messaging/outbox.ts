@@ -2,7 +2,7 @@ import { appendFile, mkdir, readFile } from "node:fs/promises";
 import path from "node:path";
 import { randomUUID } from "node:crypto";
 import type { Message } from "./messages.ts";
-import type { Transport } from "./worker.ts";
+import type { Transport } from "./transport.ts";
 
 /** A message as `/dev/outbox/` shows it. */
 export interface OutboxEntry {
