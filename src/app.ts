@@ -12,7 +12,9 @@ import { authenticationPlugin } from "./plugins/authentication.ts";
 import { errorPlugin, onClientError, onFrameworkError } from "./plugins/errors.ts";
 import { guardEnforcementPlugin, guardPlugin } from "./plugins/guards.ts";
 import { healthRoutes } from "./plugins/health.ts";
+import { metricsRoutes } from "./plugins/metrics.ts";
 import { openapiPlugin } from "./plugins/openapi.ts";
+import { rateLimitEnforcementPlugin, rateLimitPlugin } from "./plugins/rate-limits.ts";
 import { securityPlugin } from "./plugins/security.ts";
 import { shutdownPlugin } from "./plugins/shutdown.ts";
 import { tenantPlugin } from "./plugins/tenant.ts";
@@ -55,17 +57,20 @@ export async function buildApp(
   await app.register(errorPlugin);
   await app.register(guardPlugin);
   await app.register(securityPlugin, { services });
+  await app.register(rateLimitPlugin, { services });
   await app.register(openapiPlugin, { services });
   await app.register(healthRoutes, { services });
+  await app.register(metricsRoutes, { services });
   if (services.outbox) await app.register(messagingRoutes, { outbox: services.outbox });
 
   await app.register(
     async (api) => {
       await api.register(tenantPlugin, { services });
+      await api.register(rateLimitEnforcementPlugin);
       await api.register(authenticationPlugin, { services });
       await api.register(guardEnforcementPlugin);
       await api.register(authRoutes, { prefix: "/auth", services });
-      await api.register(accountRoutes, { prefix: "/account" });
+      await api.register(accountRoutes, { prefix: "/account", services });
     },
     { prefix: "/api" },
   );

@@ -41,10 +41,18 @@ export const guardPlugin = fastifyPlugin(async (app: FastifyInstance) => {
 
 /** Enforces the declared guards; registered where tenants are known. */
 export const guardEnforcementPlugin = fastifyPlugin(async (app: FastifyInstance) => {
-  app.addHook("onRequest", async (request) => {
+  app.addHook("onRequest", async (request, reply) => {
     const guard = request.routeOptions.config.guard;
     if (guard === "public") return;
-    await app.authenticate(request);
+    try {
+      await app.authenticate(request);
+    } catch (error) {
+      // Without a token that is accepted a caller is anybody, who may not try for ever.
+      const isRefused = error instanceof AppError && error.statusCode < 500;
+      if (isRefused) await app.limits.countAnonymous(request, reply);
+      throw error;
+    }
+    await app.limits.countUser(request, reply);
     if (guard === "tenant-admin" && !request.principal.isTenantAdmin) {
       throw new AppError("permission_denied", "Only an admin of this tenant may do this.");
     }

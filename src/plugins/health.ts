@@ -5,6 +5,12 @@ import type { Services } from "../services.ts";
 import { problems } from "./openapi.ts";
 
 const Status = z.object({ status: z.literal("ok") });
+const Readiness = z.object({
+  status: z.enum(["ok", "degraded"]).meta({
+    description:
+      "`degraded` while Redis cannot be reached: every process then counts limits by itself.",
+  }),
+});
 
 /** What load balancers and monitors ask for. Outside any tenant. */
 export const healthRoutes: FastifyPluginAsyncZod<{ services: Services }> = async (
@@ -51,7 +57,7 @@ export const healthRoutes: FastifyPluginAsyncZod<{ services: Services }> = async
         summary: "The service can do its work",
         description:
           "503 `not_ready` while the database cannot be reached or its registry is not migrated.",
-        response: { 200: Status, ...problems("not_ready") },
+        response: { 200: Readiness, ...problems("not_ready") },
       },
     },
     async () => {
@@ -63,7 +69,7 @@ export const healthRoutes: FastifyPluginAsyncZod<{ services: Services }> = async
           retryAfterSeconds: 1,
         });
       }
-      return { status: "ok" as const };
+      return { status: app.limits.isDegraded ? ("degraded" as const) : ("ok" as const) };
     },
   );
 };

@@ -9,7 +9,8 @@ import {
   type JsonSchema,
   type JsonSchemas,
 } from "./openapi-examples.ts";
-import { MEANING_BY_CODE } from "./openapi-text.ts";
+import { LIMIT_NAMES, MEANING_BY_CODE } from "./openapi-text.ts";
+import type { RouteLimit } from "./rate-limits.ts";
 
 /** An OpenAPI 3.1 document, as far as it is worked on here. https://spec.openapis.org/oas/v3.1.1 */
 export interface Document {
@@ -66,6 +67,7 @@ export interface Response {
 export interface RouteFacts {
   url: string;
   guard: Guard | undefined;
+  limits: readonly RouteLimit[];
   /** Codes it declares with `problems`. */
   codes: readonly ErrorCode[];
 }
@@ -109,9 +111,12 @@ const DESCRIPTION_BY_STATUS: Readonly<Record<string, string>> = {
 /** Headers of failures, by status. */
 const HEADERS_BY_STATUS: Readonly<Record<number, readonly string[]>> = {
   401: ["WWW-Authenticate"],
-  429: ["Retry-After", "RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset"],
+  429: ["Retry-After"],
   503: ["Retry-After"],
 };
+
+/** Headers of every answer below /api/, whatever its status. */
+const LIMIT_HEADERS = ["RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset"] as const;
 
 const wholeNumber = (description: string, example: number) => ({
   description,
@@ -209,6 +214,17 @@ function completeOperation(method: string, operation: Operation): void {
   }
   const codes = codesOf(method, operation, facts);
   Object.assign(operation.responses, problemResponses(codes));
+  if (facts.url.startsWith(TENANT_PREFIX)) addLimits(operation, facts);
+}
+
+/** Says which limits an operation meets, and with which headers every answer tells of them. */
+function addLimits(operation: Operation, { limits }: RouteFacts): void {
+  for (const response of Object.values(operation.responses)) {
+    response.headers = { ...response.headers, ...headerRefs(LIMIT_HEADERS) };
+  }
+  if (limits.length === 0) return;
+  const sentence = `Counted by the limit ${limits.map((limit) => LIMIT_NAMES[limit]).join(", ")}.`;
+  operation.description = [operation.description, sentence].filter(Boolean).join(" ");
 }
 
 function isTenantPath(url: string): boolean {
@@ -256,13 +272,7 @@ function problemResponse(status: number, codes: readonly ErrorCode[]): Response 
   const headers = HEADERS_BY_STATUS[status] ?? [];
   return {
     description: `\`${codes.join("`, `")}\``,
-    ...(headers.length > 0
-      ? {
-          headers: Object.fromEntries(
-            headers.map((name) => [name, { $ref: `#/components/headers/${name}` }]),
-          ),
-        }
-      : {}),
+    ...(headers.length > 0 ? { headers: headerRefs(headers) } : {}),
     content: {
       [PROBLEM_TYPE]: {
         schema: { $ref: componentRef("Problem") },
@@ -272,6 +282,10 @@ function problemResponse(status: number, codes: readonly ErrorCode[]): Response 
       },
     },
   };
+}
+
+function headerRefs(names: readonly string[]): Record<string, Reference> {
+  return Object.fromEntries(names.map((name) => [name, { $ref: `#/components/headers/${name}` }]));
 }
 
 /** A success. Its description is its schema's, or what the status says. */

@@ -1,4 +1,14 @@
 import { type ErrorCode, STATUS_BY_CODE } from "../errors.ts";
+import type { RouteLimit } from "./rate-limits.ts";
+
+/** How the limits that routes declare are called to clients. */
+export const LIMIT_NAMES: Readonly<Record<RouteLimit, string>> = {
+  login: "*login*",
+  otpSend: "*OTP send*",
+  otpVerify: "*OTP verify*",
+  finalize: "*finalize*",
+  refresh: "*token refresh*",
+};
 
 /** What each code means to a client, for the table of codes and the examples. */
 export const MEANING_BY_CODE: Readonly<Record<ErrorCode, string>> = {
@@ -90,6 +100,24 @@ When it has expired (401 \`token_expired\`), exchange the \`refresh\` token at \
 \`{"count": 41, "next": "http://…?page=3", "previous": "http://…?page=1", "results": […]}\`, with
 \`?page=\` (from 1), \`?page_size=\` (20 unless said, 100 at most), \`?search=\` and \`?ordering=\`
 (\`name\`, \`-created_at\`) where an operation lists them. A page past the end is 404 \`not_found\`.
+
+# Rate limits
+
+Below \`/api/\` requests are counted, in windows that begin with the first one. Every answer says in
+\`RateLimit-Limit\`, \`RateLimit-Remaining\` and \`RateLimit-Reset\` (seconds) where the caller stands with
+the limit that has the fewest requests left. Past it the answer is 429 \`rate_limited\`. How many requests
+are allowed is the operator's choice; what they are counted by is not:
+
+| limit | counted by |
+|---|---|
+| *anonymous*: requests without an accepted token | tenant and address |
+| *authenticated*: all others | user |
+| *login* | tenant and address; the identifier, for each part of the network |
+| *OTP send* | tenant and address; whom the code goes to, for each part of the network |
+| *OTP verify* | user, pending login, or the phone number for each part of the network |
+| *finalize*, *token refresh* | tenant and address |
+
+An IPv6 address counts as its /64. A part of the network is a /24 of IPv4, a /48 of IPv6.
 
 # Errors
 

@@ -198,6 +198,30 @@ describe("the OpenAPI document", () => {
     expect(failures.filter(({ status }) => status === 429 || status === 503)).toEqual(saysWhen);
   });
 
+  test("tells of the limits on every answer below /api/, and on no other", () => {
+    const tells = ({ headers = {} }: Operation["responses"][string]) =>
+      ["RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset"].every((name) => headers[name]);
+    const answers = operations.flatMap(({ name, url, operation }) =>
+      Object.entries(operation.responses).map(([status, answer]) => ({
+        name: `${name} ${status}`,
+        isRight: tells(answer) === url.startsWith("/api/"),
+      })),
+    );
+    expect(answers.filter(({ isRight }) => !isRight)).toEqual([]);
+  });
+
+  test("names the limits that an operation declares, and explains each", () => {
+    const login = operations.find(({ operation }) => operation.operationId === "logIn");
+    expect(login?.operation.description).toMatch(/Counted by the limit \*login\*\.$/);
+    const named = operations.flatMap(({ operation }) =>
+      [...(operation.description ?? "").matchAll(/Counted by the limit (.*)\.$/g)].map(
+        ([, name = ""]) => name,
+      ),
+    );
+    expect(named.length).toBeGreaterThan(5);
+    expect(named.filter((name) => !document.info.description?.includes(name))).toEqual([]);
+  });
+
   test("lists a bad request wherever something can be sent wrongly", () => {
     const canBeWrong = ({ operation }: (typeof operations)[number]) =>
       operation.requestBody !== undefined ||
@@ -263,7 +287,7 @@ describe("the OpenAPI document", () => {
       type: "string",
       examples: ["+201001234567"],
     });
-    expect(operationOf("logOut").responses["205"]).toEqual({ description: expect.any(String) });
+    expect(operationOf("logOut").responses["205"]).not.toHaveProperty("content");
   });
 
   test("leaves out the addresses it is served at", () => {

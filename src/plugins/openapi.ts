@@ -68,6 +68,7 @@ const transformRoute: SwaggerTransform = (input) => {
   const facts: RouteFacts = {
     url,
     guard: route.config?.guard,
+    limits: route.config?.limits ?? [],
     codes: responses.flatMap(({ codes = [] }) => codes),
   };
   const answering = {

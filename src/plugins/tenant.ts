@@ -29,45 +29,53 @@ export const tenantPlugin = fastifyPlugin<{ services: Services }>(
     const { config, directory, database } = services;
     app.decorateRequest("tenantInfo");
     app.decorateRequest("tenant");
-    app.addHook("onRequest", async (request) => {
+    app.addHook("onRequest", async (request, reply) => {
       const tenant = await findTenant(request, directory, config.tenantBaseDomain);
-      if (!tenant) throw new AppError("tenant_not_found", "There is no such tenant.");
-      if (tenant.status === "suspended") {
-        throw new AppError("tenant_suspended", "This tenant is suspended.");
+      if (!(tenant instanceof AppError)) {
+        request.tenantInfo = tenant;
+        request.tenant = database.tenant(tenant.id);
       }
-      if (tenant.status === "read_only" && !SAFE_METHODS.has(request.method)) {
-        throw new AppError(
-          "tenant_read_only",
-          "This tenant can be read, not changed, at the moment.",
-        );
-      }
-      request.tenantInfo = tenant;
-      request.tenant = database.tenant(tenant.id);
+      const refusal = tenant instanceof AppError ? tenant : findRefusal(tenant, request.method);
+      if (!refusal) return;
+      // Counted for the tenant, or for none: who invents names has one counter for all of them.
+      await app.limits.countAnonymous(request, reply);
+      throw refusal;
     });
   },
 );
 
+function findRefusal({ status }: Tenant, method: string): AppError | undefined {
+  if (status === "suspended") return new AppError("tenant_suspended", "This tenant is suspended.");
+  if (status === "read_only" && !SAFE_METHODS.has(method)) {
+    return new AppError("tenant_read_only", "This tenant can be read, not changed, at the moment.");
+  }
+  return undefined;
+}
+
+/** The tenant that a request names, or why there is none. */
 async function findTenant(
   request: FastifyRequest,
   directory: TenantDirectory,
   baseDomain: string,
-): Promise<Tenant | undefined> {
+): Promise<Tenant | AppError> {
   const header = request.headers["x-tenant"];
-  if (header !== undefined) {
-    const subdomain = String(header).trim().toLowerCase();
-    return isName(subdomain) ? directory.findBySubdomain(subdomain) : undefined;
-  }
   const host = request.hostname.toLowerCase();
-  if (host.endsWith(`.${baseDomain}`)) {
-    const subdomain = host.slice(0, -(baseDomain.length + 1));
-    return isName(subdomain) ? directory.findBySubdomain(subdomain) : undefined;
+  if (header === undefined && !host.endsWith(`.${baseDomain}`)) {
+    const tenant = isName(host) ? await directory.findByDomain(host) : undefined;
+    return (
+      tenant ??
+      new AppError(
+        "tenant_required",
+        `Name the tenant: the header X-Tenant, or a host such as <subdomain>.${baseDomain}.`,
+      )
+    );
   }
-  const tenant = isName(host) ? await directory.findByDomain(host) : undefined;
-  if (tenant) return tenant;
-  throw new AppError(
-    "tenant_required",
-    `Name the tenant: the header X-Tenant, or a host such as <subdomain>.${baseDomain}.`,
-  );
+  const subdomain =
+    header === undefined
+      ? host.slice(0, -(baseDomain.length + 1))
+      : String(header).trim().toLowerCase();
+  const tenant = isName(subdomain) ? await directory.findBySubdomain(subdomain) : undefined;
+  return tenant ?? new AppError("tenant_not_found", "There is no such tenant.");
 }
 
 /** Whether a text could be a host name, or a part of one: anything else is not looked up. */
