@@ -2,6 +2,9 @@ import { readFileSync } from "node:fs";
 import { cpus, totalmem } from "node:os";
 import postgres from "postgres";
 
+/** Linux counts CPU time in hundredths of a second, whatever the kernel's own clock. */
+const MS_PER_TICK = 10;
+
 /** What a run was made on, in one line: figures of two machines do not compare. */
 export async function describeMachine(adminUrl: string): Promise<string> {
   const admin = postgres(adminUrl, { max: 1, fetch_types: false });
@@ -42,4 +45,19 @@ export function memoryOf(pid: number | undefined): ProcessMemory | undefined {
   const megabytes = (field: string) =>
     Number(new RegExp(`^${field}:\\s+(\\d+) kB`, "m").exec(status)?.[1]) / 1024;
   return { own: megabytes("RssAnon"), resident: megabytes("VmRSS") };
+}
+
+/** CPU time that server processes have taken so far, in milliseconds; those that are gone count nothing. */
+export function cpuOf(pids: readonly number[]): number {
+  let ticks = 0;
+  for (const pid of pids) {
+    try {
+      // The name may hold blanks: what follows its bracket is split. Fields 14 and 15 of proc(5).
+      const fields = readFileSync(`/proc/${pid}/stat`, "utf8").split(") ")[1]?.split(" ") ?? [];
+      ticks += Number(fields[11]) + Number(fields[12]);
+    } catch {
+      // It has ended.
+    }
+  }
+  return ticks * MS_PER_TICK;
 }

@@ -13,6 +13,20 @@ const BENCHES: Readonly<Record<string, Bench>> = {
       "what reaching a tenant's tables costs against one bare schema (docs/benchmarks/tenant-query.md)",
     load: () => import("./tenant-query.ts"),
   },
+  "rate-limits": {
+    summary:
+      "what counting requests costs, in memory and in Redis (docs/benchmarks/rate-limits.md)",
+    load: () => import("./rate-limits.ts"),
+  },
+  "message-discovery": {
+    summary:
+      "what finding queued messages over thousands of schemas costs (docs/benchmarks/message-discovery.md)",
+    load: () => import("./message-discovery.ts"),
+  },
+  sameness: {
+    summary: "whether the time of an answer tells who has an account (docs/benchmarks/sameness.md)",
+    load: () => import("./sameness.ts"),
+  },
 };
 
 const [name, ...args] = process.argv.slice(2);

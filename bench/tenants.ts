@@ -5,6 +5,16 @@ import postgres from "postgres";
 import { startEmbeddedServer } from "../src/db/embedded-server.ts";
 import { createBareSchema, createTenant } from "./fixture.ts";
 
+/** What a benchmark fills the database with. */
+export interface Fixture {
+  /** What is there once. */
+  prepare(admin: postgres.Sql, loginRole: string): Promise<void>;
+  createTenant(admin: postgres.Sql, id: number, loginRole: string): Promise<void>;
+}
+
+/** Nine tables with rows in each tenant, and the schema `bare`. */
+const FULL_FIXTURE: Fixture = { prepare: createBareSchema, createTenant };
+
 /** A server with a database of `count` tenants, and the role the product logs in with. */
 export interface SeededServer {
   /** Superuser, in the seeded database. */
@@ -36,6 +46,7 @@ const SEEDERS = 2;
 export async function seedServer(
   count: number,
   log: (line: string) => void,
+  fixture: Fixture = FULL_FIXTURE,
 ): Promise<SeededServer> {
   const server = await openServer(log);
   const removals: (() => Promise<void>)[] = [server.remove];
@@ -63,7 +74,7 @@ export async function seedServer(
       // Writing through to the disk only slows the seeding down; it is on again for the rounds.
       if (server.isOwn) await setFsync(maintenance, "off");
       const adminUrl = withDatabase(server.adminUrl, DATABASE);
-      await seed(adminUrl, count, log);
+      await seed(adminUrl, count, fixture, log);
       if (server.isOwn) await setFsync(maintenance, "on");
       const url = new URL(adminUrl);
       url.username = LOGIN_ROLE;
@@ -99,19 +110,24 @@ async function openServer(
   return { adminUrl: server.url, isOwn: true, remove };
 }
 
-async function seed(adminUrl: string, count: number, log: (line: string) => void): Promise<void> {
+async function seed(
+  adminUrl: string,
+  count: number,
+  fixture: Fixture,
+  log: (line: string) => void,
+): Promise<void> {
   const startedAt = performance.now();
   const admin = connectAdmin(adminUrl);
   const seeders = Array.from({ length: SEEDERS }, () => connectAdmin(adminUrl));
   try {
-    await createBareSchema(admin, LOGIN_ROLE);
+    await fixture.prepare(admin, LOGIN_ROLE);
     let last = 0;
     await Promise.all(
       seeders.map(async (seeder) => {
         while (last < count) {
           last += 1;
           if (last % 1_000 === 0) log(`making tenant ${last}`);
-          await createTenant(seeder, last, LOGIN_ROLE);
+          await fixture.createTenant(seeder, last, LOGIN_ROLE);
         }
       }),
     );

@@ -1,6 +1,8 @@
 /** `npm run tenant -- …`: what operators do with tenants. */
 import { parseArgs, type ParseArgsConfig } from "node:util";
 import { z } from "zod";
+import { linkWithToken } from "../src/auth/links.ts";
+import { findGuessable } from "../src/auth/password-rules.ts";
 import { PasswordHasher } from "../src/auth/passwords.ts";
 import { Email, FullName, Password, Phone } from "../src/auth/schemas.ts";
 import { withAdmin } from "../src/db/admin.ts";
@@ -101,6 +103,14 @@ async function create(args: string[]): Promise<void> {
   const config = readSettings();
   const passwords = new PasswordHasher({ pepper: config.passwordPepper, cost: config.bcryptCost });
   const password = options["owner-password"];
+  const guessable =
+    password &&
+    findGuessable(password, {
+      full_name: options["owner-name"],
+      email: options["owner-email"],
+      primary_mobile: options["owner-phone"],
+    });
+  if (guessable) throw new UsageError(`--owner-password: ${guessable}`);
   const passwordHash = password === undefined ? undefined : await passwords.hash(password);
   await withDatabase(config, async ({ url, migrationUrl }) => {
     const migrations = await loadTenantMigrations();
@@ -119,7 +129,11 @@ async function create(args: string[]): Promise<void> {
     );
     const link =
       passwordToken &&
-      `${config.frontendUrl}/reset-password?tenant=${subdomain}#token=${passwordToken}`;
+      linkWithToken(
+        { frontendUrl: config.frontendUrl, subdomain },
+        "reset-password",
+        passwordToken,
+      );
     if (values.json) {
       console.log(JSON.stringify({ ...created, password_link: link ?? null }));
       return;

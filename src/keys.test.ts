@@ -1,11 +1,17 @@
 import { randomBytes } from "node:crypto";
 import { describe, expect, test } from "vitest";
-import { isEqual, Keys, randomCode, randomToken, sha256 } from "./keys.ts";
+import { isEqual, keyId, Keys, randomCode, randomToken, sha256 } from "./keys.ts";
 
-const material = () => ({
-  secretKey: randomBytes(48).toString("base64"),
-  encryptionKey: randomBytes(48).toString("base64"),
-});
+const newSecret = () => randomBytes(48).toString("base64");
+const material = () => ({ secretKey: newSecret(), encryptionKey: newSecret() });
+
+/** The keys after a rotation: new ones, which know the old ones. */
+const rotated = (old: ReturnType<typeof material>) =>
+  new Keys({
+    ...material(),
+    secretKeyPrevious: old.secretKey,
+    encryptionKeyPrevious: old.encryptionKey,
+  });
 
 describe("Keys.seal", () => {
   test("what was sealed opens in its own context, whatever the script", () => {
@@ -54,6 +60,102 @@ describe("Keys.seal", () => {
     const keys = new Keys(material());
 
     expect(keys.seal("482913", "here").equals(keys.seal("482913", "here"))).toBe(false);
+  });
+});
+
+describe("Keys.open after a rotation", () => {
+  test("what the previous key sealed opens, and is outdated", () => {
+    const old = material();
+    const sealed = new Keys(old).seal("482913", "here");
+    const keys = rotated(old);
+
+    expect(keys.open(sealed, "here")).toBe("482913");
+    expect(keys.isOutdated(sealed)).toBe(true);
+    expect(() => keys.open(sealed, "there")).toThrow(Error);
+  });
+
+  test("what is sealed now is sealed with the new key alone", () => {
+    const old = material();
+    const keys = rotated(old);
+    const sealed = keys.seal("482913", "here");
+
+    expect(keys.open(sealed, "here")).toBe("482913");
+    expect(keys.isOutdated(sealed)).toBe(false);
+    expect(() => new Keys(old).open(sealed, "here")).toThrow("known here");
+  });
+
+  test("without the previous key, or two rotations later, it does not open", () => {
+    const old = material();
+    const sealed = new Keys(old).seal("482913", "here");
+    const { encryptionKey } = material();
+
+    const without = new Keys({ ...old, encryptionKey });
+    const later = rotated({ ...old, encryptionKey });
+
+    for (const keys of [without, later]) {
+      expect(() => keys.open(sealed, "here")).toThrow("known here");
+    }
+  });
+
+  test("bytes that name the other key do not open with it", () => {
+    const old = material();
+    const keys = rotated(old);
+    const [fromOld, fromNew] = [new Keys(old).seal("1", "here"), keys.seal("1", "here")];
+    const head = 5;
+    const swapped = Buffer.concat([fromNew.subarray(0, head), fromOld.subarray(head)]);
+
+    expect(() => keys.open(swapped, "here")).toThrow(Error);
+  });
+
+  test("the bytes name their key without giving it away", () => {
+    const old = material();
+    const id = (keys: Keys) => keys.seal("", "here").subarray(1, 5);
+
+    expect(id(new Keys(old))).toEqual(id(new Keys(old)));
+    expect(id(new Keys(old))).not.toEqual(id(new Keys(material())));
+  });
+});
+
+describe("Keys.isMac", () => {
+  test("takes a mac of the present and of the previous SECRET_KEY, and makes the present one", () => {
+    const old = material();
+    const keys = rotated(old);
+    const before = new Keys(old).mac("otp", 1, "482913");
+    const now = keys.mac("otp", 1, "482913");
+
+    expect(keys.isMac(before, "otp", 1, "482913")).toBe(true);
+    expect(keys.isMac(now, "otp", 1, "482913")).toBe(true);
+    expect(now).not.toEqual(before);
+  });
+
+  test("takes no mac of other parts, of another purpose or of a key that is gone", () => {
+    const old = material();
+    const keys = rotated(old);
+    const before = new Keys(old).mac("otp", 1, "482913");
+
+    expect(keys.isMac(before, "otp", 2, "482913")).toBe(false);
+    expect(keys.isMac(before, "refresh-token", 1, "482913")).toBe(false);
+    expect(keys.isMac(before.subarray(1), "otp", 1, "482913")).toBe(false);
+    expect(new Keys(material()).isMac(before, "otp", 1, "482913")).toBe(false);
+  });
+});
+
+describe("Keys.previousOf", () => {
+  test("is what `of` was before the rotation, and nothing where there was none", () => {
+    const old = material();
+
+    expect(rotated(old).previousOf("access-token")).toEqual(new Keys(old).of("access-token"));
+    expect(new Keys(old).previousOf("access-token")).toBeUndefined();
+  });
+});
+
+describe("keyId", () => {
+  test("is the same for the same key and another for another", () => {
+    const key = randomBytes(32);
+
+    expect(keyId(key)).toBe(keyId(Buffer.from(key)));
+    expect(keyId(key)).not.toBe(keyId(randomBytes(32)));
+    expect(keyId(key)).toMatch(/^[A-Za-z0-9_-]{8}$/);
   });
 });
 

@@ -53,7 +53,8 @@ function serializeError(error: unknown): object {
   const isServerError = name === "PostgresError";
   return {
     type: name,
-    code,
+    // Not `code`: that is what one-time codes are called, and it is taken out of every line.
+    error_code: code,
     message: isServerError ? `PostgreSQL ${String(code)}` : message,
     stack: isServerError ? stack?.split("\n").slice(1).join("\n") : stack,
     ...(cause === undefined ? {} : { cause: serializeError(cause) }),

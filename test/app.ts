@@ -7,7 +7,13 @@ import postgres from "postgres";
 import { vi } from "vitest";
 import type { z } from "zod";
 import { buildApp } from "../src/app.ts";
-import { FinalizeAnswer, type User, VerifyOtpAnswer } from "../src/auth/schemas.ts";
+import {
+  FinalizeAnswer,
+  LoggedInAnswer,
+  type Tokens,
+  type User,
+  VerifyOtpAnswer,
+} from "../src/auth/schemas.ts";
 import { type Config, readConfig } from "../src/config.ts";
 import { withAdmin } from "../src/db/admin.ts";
 import { migrateRegistry } from "../src/db/registry-migrations.ts";
@@ -58,6 +64,9 @@ export interface CallOptions {
 export interface Client {
   get(path: string, options?: CallOptions): Promise<TestResponse>;
   post(path: string, body?: object, options?: CallOptions): Promise<TestResponse>;
+  put(path: string, body: object, options?: CallOptions): Promise<TestResponse>;
+  patch(path: string, body: object, options?: CallOptions): Promise<TestResponse>;
+  delete(path: string, options?: CallOptions): Promise<TestResponse>;
 }
 
 export interface SignedUpUser {
@@ -84,6 +93,17 @@ export interface TestApp {
   verifyPhone(tenant: TestTenant, phone: string): Promise<string>;
   /** The next SMS to a number, waited for: each is given once, oldest first. */
   nextSms(phone: string): Promise<string>;
+  /** The next e-mail to an address, waited for: each is given once, oldest first. */
+  nextEmail(address: string): Promise<string>;
+  /** Follows the link that a new user's address was sent. */
+  verifyEmail(tenant: TestTenant, address: string): Promise<void>;
+  /** Logs in with a password alone. */
+  logIn(
+    tenant: TestTenant,
+    identifier: string,
+    password?: string,
+    options?: CallOptions,
+  ): Promise<z.infer<typeof Tokens>>;
   /** Another process on the same database, closed with this one. */
   startReplica(options?: TestAppOptions): Promise<TestApp>;
   close(): Promise<void>;
@@ -96,7 +116,7 @@ interface Ground {
   readonly dataDir: string;
   readonly registry: Sql;
   readonly clients: postgres.Sql<{ bigint: number }>[];
-  readonly smsRead: Map<string, number>;
+  readonly messagesRead: Map<string, number>;
 }
 
 /** The service on a fresh database: `app.inject` instead of a port, with a login role of its own. */
@@ -156,7 +176,8 @@ async function startProcess(
   });
 
   const client = (tenant: TestTenant) => makeClient(app, tenant);
-  const nextSms = (phone: string) => waitForSms(ground, services, phone);
+  const nextSms = (phone: string) => waitForMessage(ground, services, phone);
+  const nextEmail = (address: string) => waitForMessage(ground, services, address);
   const verifyPhone = async (tenant: TestTenant, phone: string) => {
     await client(tenant).post("/api/auth/signup/", {
       full_name: "Ada Lovelace",
@@ -177,6 +198,20 @@ async function startProcess(
     logLines,
     client,
     nextSms,
+    nextEmail,
+    async verifyEmail(tenant, address) {
+      const token = tokenIn(await nextEmail(address));
+      const { status } = await client(tenant).post("/api/account/email/verify/", { token });
+      if (status !== 200) throw new Error(`The address was not verified: ${status}`);
+    },
+    async logIn(tenant, identifier, password = PASSWORD, options = {}) {
+      const { body } = await client(tenant).post(
+        "/api/auth/login/",
+        { identifier, password },
+        options,
+      );
+      return LoggedInAnswer.parse(body).tokens;
+    },
     verifyPhone,
     createTenant: (subdomain = newSubdomain()) => createTenant(ground, services, subdomain),
     async signUp(tenant, email = newEmail()) {
@@ -225,7 +260,7 @@ async function prepareGround(): Promise<Ground> {
     dataDir: await mkdtemp(join(tmpdir(), "ouvira-app-")),
     registry,
     clients: [registry],
-    smsRead: new Map(),
+    messagesRead: new Map(),
   };
 }
 
@@ -262,7 +297,7 @@ function superuser(url: string, schema: string): Sql {
 
 function makeClient(app: FastifyInstance, tenant: TestTenant): Client {
   const call = async (
-    method: "GET" | "POST",
+    method: "GET" | "POST" | "PUT" | "PATCH" | "DELETE",
     path: string,
     body: object | undefined,
     { token, headers, remoteAddress }: CallOptions = {},
@@ -288,25 +323,28 @@ function makeClient(app: FastifyInstance, tenant: TestTenant): Client {
   return {
     get: (path, options) => call("GET", path, undefined, options),
     post: (path, body, options) => call("POST", path, body, options),
+    put: (path, body, options) => call("PUT", path, body, options),
+    patch: (path, body, options) => call("PATCH", path, body, options),
+    delete: (path, options) => call("DELETE", path, undefined, options),
   };
 }
 
-async function waitForSms(
-  { smsRead }: Ground,
+async function waitForMessage(
+  { messagesRead }: Ground,
   { outbox }: Services,
-  phone: string,
+  address: string,
 ): Promise<string> {
-  const read = smsRead.get(phone) ?? 0;
+  const read = messagesRead.get(address) ?? 0;
   const body = await vi.waitFor(
     async () => {
-      const received = ((await outbox?.list()) ?? []).filter(({ to }) => to === phone).reverse();
+      const received = ((await outbox?.list()) ?? []).filter(({ to }) => to === address).reverse();
       const next = received[read];
-      if (!next) throw new Error(`${phone} got ${received.length} messages`);
+      if (!next) throw new Error(`${address} got ${received.length} messages`);
       return next.body;
     },
     { timeout: 5_000, interval: 5 },
   );
-  smsRead.set(phone, read + 1);
+  messagesRead.set(address, read + 1);
   return body;
 }
 
@@ -315,6 +353,13 @@ export function codeIn(sms: string): string {
   const code = /\b\d{6}\b/.exec(sms)?.[0];
   if (code === undefined) throw new Error(`No code in: ${sms}`);
   return code;
+}
+
+/** The token of the link in a message. */
+export function tokenIn(message: string): string {
+  const token = /#token=([A-Za-z0-9_-]{43})(?![A-Za-z0-9_-])/.exec(message)?.[1];
+  if (token === undefined) throw new Error(`No link in: ${message}`);
+  return token;
 }
 
 /** A code that is not this one. */

@@ -8,8 +8,11 @@ export interface Proxy {
   readonly received: readonly Buffer[];
   /** Connections that are open. */
   readonly connectionCount: number;
-  /** From now on nothing passes on the connections that are open, and none is closed; new ones work. */
-  stall(): void;
+  /**
+   * From now on nothing passes on the connections that are open, and none is closed; new ones work.
+   * With a text: on those whose client began with it alone, such as its application's name.
+   */
+  stall(greeting?: string): void;
   /** Sends a byte on the connections that pass nothing: those whose client has let go of them end. */
   poke(): void;
   /** From now on what the server says on the connections that are open is lost; what it is told is not. */
@@ -32,6 +35,7 @@ export async function startProxy(targetUrl: string): Promise<Proxy> {
     server: net.Socket;
     isStalled: boolean;
     isMute: boolean;
+    greeting: string;
   }>();
   let mode: "relay" | "refuse" | "swallow" = "relay";
 
@@ -43,10 +47,11 @@ export async function startProxy(targetUrl: string): Promise<Proxy> {
     }
     const server = net.connect({ host: target.hostname, port: Number(target.port), noDelay: true });
     server.on("error", () => undefined);
-    const pair = { client, server, isStalled: mode === "swallow", isMute: false };
+    const pair = { client, server, isStalled: mode === "swallow", isMute: false, greeting: "" };
     pairs.add(pair);
     client.on("data", (chunk) => {
       if (pair.isStalled) return;
+      pair.greeting ||= chunk.toString("latin1");
       received.push(chunk);
       server.write(chunk);
     });
@@ -83,8 +88,8 @@ export async function startProxy(targetUrl: string): Promise<Proxy> {
     get connectionCount() {
       return pairs.size;
     },
-    stall() {
-      for (const pair of pairs) pair.isStalled = true;
+    stall(greeting = "") {
+      for (const pair of pairs) pair.isStalled ||= pair.greeting.includes(greeting);
     },
     poke() {
       for (const { client, isStalled } of pairs) if (isStalled) client.write(Buffer.of(0));

@@ -1,17 +1,18 @@
-import { isIPv4 } from "node:net";
 import { recordSecurity } from "../audit/security-log.ts";
 import type { TenantConnection } from "../db/tenant-database.ts";
-import type { TenantSql } from "../db/transactions.ts";
 import { AppError } from "../errors.ts";
+import { networkOf } from "../networks.ts";
 import { maskEmail, maskPhone, parsePhone } from "../phones.ts";
-import type { PasswordHasher } from "./passwords.ts";
+import { completeLogin, type LoggedIn } from "./completed-login.ts";
 import type { Context } from "./context.ts";
-import { startSession, type StartedSession } from "./sessions.ts";
-import type { User } from "./users.ts";
-
-/** Wrong passwords in a row, from one network, after which the account is locked for it. */
-const LOGIN_FAILURES_MAX = 5;
-const LOGIN_LOCK_MINUTES = 30;
+import { forgetFailures } from "./failures.ts";
+import { type Challenge, startChallenge } from "./login-challenges.ts";
+import { checkPassword, passwordSubject } from "./password-check.ts";
+import type { PasswordHasher } from "./passwords.ts";
+import { purgeStale } from "./purge.ts";
+import { Email } from "./schemas.ts";
+import type { SessionLifetimes } from "./sessions.ts";
+import type { Account } from "./users.ts";
 
 export interface LoginRequest {
   readonly identifier: string;
@@ -19,17 +20,10 @@ export interface LoginRequest {
   readonly isRemembered: boolean;
 }
 
-interface Account extends User {
-  password_hash: string | null;
-  is_active: boolean;
-}
-
 /**
- * Checks a password and starts a session. An unknown identifier, a wrong password, an account without
- * one and a locked account cost the same statements and one hash, and are refused alike.
- *
- * Every try is counted before the password is looked at, in one statement on one row, so that no
- * number of parallel tries gets more than {@link LOGIN_FAILURES_MAX}; a success sets the count back.
+ * Checks a password and starts a session, or asks for the second factor. An unknown identifier, a
+ * wrong password, an account without one and a locked account cost the same statements and one hash,
+ * and are refused alike.
  *
  * @throws AppError `invalid_credentials`; `account_disabled` after the right password; `overloaded`
  */
@@ -38,59 +32,42 @@ export async function login(
   passwords: PasswordHasher,
   context: Context,
   { identifier, password, isRemembered }: LoginRequest,
-  sessionSeconds: number,
-): Promise<{ user: User; session: StartedSession }> {
+  lifetimes: SessionLifetimes,
+): Promise<LoggedIn | Challenge> {
   const account = await findAccount(tenant, identifier);
-  const failureKey = account
-    ? context.keys.mac("login-failures", context.tenantId, "user", account.id)
+  const subject = account
+    ? passwordSubject(context, account.id)
     : context.keys.mac("login-failures", context.tenantId, "unknown", identifier.toLowerCase());
-  const network = networkOf(context.client.ip);
-  const isAllowed = await tenant.transaction((tx) => countTry(tx, failureKey, network));
-  const isRight = await passwords.verify(password, account?.password_hash);
-  if (!account || !isRight || !isAllowed) {
+  const hash = account?.password_hash;
+  const result = await checkPassword(tenant, passwords, context, subject, { password, hash });
+  if (!account || !hash || result !== "right" || !account.is_active) {
     await tenant.transaction((tx) =>
       recordSecurity(tx, {
-        action: isAllowed ? "LOGIN_FAILED" : "LOGIN_LOCKED",
+        action: result === "locked" ? "LOGIN_LOCKED" : "LOGIN_FAILED",
         userId: account?.id ?? null,
         userDisplay: maskIdentifier(identifier),
         client: context.client,
+        ...(result === "right" ? { metadata: { reason: "account_disabled" } } : {}),
       }),
     );
-    throw new AppError("invalid_credentials", "The identifier or the password is not right.");
+    throw account && result === "right"
+      ? new AppError("account_disabled", "This account is disabled.")
+      : invalidCredentials();
   }
-  if (!account.is_active) {
-    await tenant.transaction((tx) =>
-      recordSecurity(tx, {
-        action: "LOGIN_FAILED",
-        userId: account.id,
-        userDisplay: maskIdentifier(identifier),
-        client: context.client,
-        metadata: { reason: "account_disabled" },
-      }),
-    );
-    throw new AppError("account_disabled", "This account is disabled.");
-  }
-  const { password_hash: hash, is_active: _, ...user } = account;
-  const newHash = hash && passwords.isOutdated(hash) ? await passwords.hash(password) : undefined;
+  const newHash = passwords.isOutdated(hash) ? await passwords.hash(password) : hash;
   return tenant.transaction(async (tx) => {
-    await tx`delete from login_failures where account = ${failureKey} and network = ${network}::cidr`;
+    await forgetFailures(tx, subject, networkOf(context.client.ip));
     // The password, or the account, may have changed while the hash was computed.
-    const [unchanged] = await tx`
-      update users
-         set last_login = now(), password_hash = coalesce(${newHash ?? null}, password_hash)
-       where id = ${user.id} and is_active and password_hash = ${hash}
-      returning id`;
-    if (!unchanged)
-      throw new AppError("invalid_credentials", "The identifier or the password is not right.");
-    const session = await startSession(tx, context, user.id, sessionSeconds);
-    await recordSecurity(tx, {
-      action: "LOGIN_SUCCEEDED",
-      userId: user.id,
-      userDisplay: user.email ?? user.username,
-      client: context.client,
-      metadata: { session: session.id, remembered: isRemembered },
-    });
-    return { user, session };
+    const [unchanged] = await tx<Pick<Account, "two_fa_type">[]>`
+      update users set password_hash = ${newHash}
+       where id = ${account.id} and is_active and password_hash = ${hash}
+      returning two_fa_type`;
+    if (!unchanged) throw invalidCredentials();
+    await purgeStale(tx);
+    const current = { ...account, two_fa_type: unchanged.two_fa_type };
+    return current.two_fa_type === null
+      ? completeLogin(tx, context, current, { isRemembered, factor: null }, lifetimes)
+      : startChallenge(tx, context, current, isRemembered);
   });
 }
 
@@ -101,50 +78,21 @@ async function findAccount(
 ): Promise<Account | undefined> {
   const text = identifier.trim().toLowerCase();
   const [account] = await tenant.query<Account[]>`
-    select id, account_uid, username, full_name, email, primary_mobile, password_hash, is_active
+    select id, account_uid, username, full_name, email, primary_mobile, password_hash, is_active,
+           email_verified_at is not null as email_verified, two_fa_type
       from users
      where email = ${text} or username = ${text} or primary_mobile = ${parsePhone(text) ?? text}
      limit 1`;
   return account;
 }
 
-/** Counts a try and says whether it may be made: at most five until one succeeds or time passes. */
-async function countTry(tx: TenantSql, account: Buffer, network: string): Promise<boolean> {
-  const [row] = await tx<{ is_allowed: boolean }[]>`
-    insert into login_failures as f (account, network, failures)
-    values (${account}, ${network}::cidr, 1)
-    on conflict (account, network) do update set
-      failures     = case when f.locked_until <= now() then 1 else f.failures + 1 end,
-      locked_until = case
-        when f.locked_until <= now() then null
-        when f.locked_until is null and f.failures + 1 >= ${LOGIN_FAILURES_MAX}::int
-          then now() + make_interval(mins => ${LOGIN_LOCK_MINUTES}::int)
-        else f.locked_until
-      end,
-      updated_at   = now()
-    returning failures <= ${LOGIN_FAILURES_MAX}::int as is_allowed`;
-  return row?.is_allowed ?? false;
+function invalidCredentials(): AppError {
+  return new AppError("invalid_credentials", "The identifier or the password is not right.");
 }
 
-/**
- * Whom a failure is held against besides the account: an IPv4 address, or the /64 that an IPv6 host
- * chooses its addresses from (RFC 4291 §2.5.4).
- */
-export function networkOf(ip: string): string {
-  const address = ip.replace(/^::ffff:(?=\d+\.)/i, "");
-  if (isIPv4(address)) return `${address}/32`;
-  const [head = "", tail] = address.split("::");
-  const groups = head.split(":").filter((group) => group !== "");
-  const tailGroups = (tail ?? "").split(":").filter((group) => group !== "");
-  if (tail !== undefined) {
-    const missing = 8 - groups.length - tailGroups.length;
-    groups.push(...Array.from({ length: missing }, () => "0"), ...tailGroups);
-  }
-  return `${groups.slice(0, 4).join(":")}::/64`;
-}
-
-function maskIdentifier(identifier: string): string {
-  if (identifier.includes("@")) return maskEmail(identifier).slice(0, 200);
+/** An identifier as the log may show it. People enter passwords here too, and those may have an @. */
+export function maskIdentifier(identifier: string): string {
+  if (Email.safeParse(identifier).success) return maskEmail(identifier);
   const phone = parsePhone(identifier);
   return phone ? maskPhone(phone) : `${identifier.slice(0, 2)}***`;
 }

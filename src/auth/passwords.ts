@@ -80,7 +80,10 @@ export class PasswordHasher {
     return this.#decoy;
   }
 
-  /** 64 characters, none of them NUL, whatever the password; NFKC as NIST SP 800-63B asks for. */
+  /**
+   * 64 characters, none of them NUL, whatever the password; NFKC as NIST SP 800-63B (2017) §5.1.1.2
+   * recommends.
+   */
   #prepare(password: string): string {
     return createHmac("sha384", this.#pepper).update(password.normalize("NFKC")).digest("base64");
   }

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type SignedUpUser, startTestApp, type TestApp, type TestTenant } from "../../test/app.ts";
-import { LoginAnswer, Tokens } from "./schemas.ts";
+import { LoggedInAnswer, Tokens } from "./schemas.ts";
 
 let api: TestApp;
 let replica: TestApp;
@@ -95,7 +95,7 @@ describe("POST /api/auth/token/refresh/", () => {
     const login = await api
       .client(tenant)
       .post("/api/auth/login/", { identifier: user.username, password });
-    const other = LoginAnswer.parse(login.body).tokens;
+    const other = LoggedInAnswer.parse(login.body).tokens;
     await rotate((await rotate(first)).refresh);
 
     await refresh(first);
@@ -239,7 +239,7 @@ describe("POST /api/auth/logout/", () => {
     const login = await api
       .client(tenant)
       .post("/api/auth/login/", { identifier: first.user.username, password: first.password });
-    const second = LoginAnswer.parse(login.body).tokens;
+    const second = LoggedInAnswer.parse(login.body).tokens;
 
     await logout(first.access, second.refresh);
 

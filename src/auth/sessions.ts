@@ -2,7 +2,6 @@ import { randomBytes } from "node:crypto";
 import { recordSecurity, storedUserAgent } from "../audit/security-log.ts";
 import type { TenantSql } from "../db/transactions.ts";
 import { AppError } from "../errors.ts";
-import { isEqual } from "../keys.ts";
 import type { Context } from "./context.ts";
 
 /** NOTIFY channel for logins that ended and users that changed; the payload is `tenant:user`. */
@@ -15,6 +14,13 @@ export const PRINCIPALS_CHANNEL = "ouvira_principals";
 const REFRESH_GRACE_SECONDS = 30;
 
 const SALT_BYTES = 32;
+
+/** How long logins last, in seconds. */
+export interface SessionLifetimes {
+  readonly seconds: number;
+  /** With `remember_me`. */
+  readonly rememberedSeconds: number;
+}
 
 /** A login that was just begun, with its first refresh token. */
 export interface StartedSession {
@@ -78,10 +84,19 @@ export async function refreshSession(
       update login_sessions
          set refresh_counter = refresh_counter + 1, refresh_rotated_at = now(), last_used_at = now()
        where id = ${claim.sessionId}`;
+    await recordSecurity(tx, {
+      action: "TOKEN_REFRESHED",
+      userId: row.user_id,
+      userDisplay: row.user_display,
+      client: context.client,
+      metadata: { session: claim.sessionId },
+    });
     return started(counter + 1);
   }
   if (claim.counter === counter - 1 && row.is_in_grace) return started(counter);
-  await endSessions(tx, context.tenantId, row.user_id, "refresh_reused", claim.sessionId);
+  await endSessions(tx, context.tenantId, row.user_id, "refresh_reused", {
+    only: claim.sessionId,
+  });
   await recordSecurity(tx, {
     action: "REFRESH_REUSED",
     userId: row.user_id,
@@ -101,12 +116,12 @@ export async function logout(
   context: Context,
   { userId, sessionId, refresh }: { userId: number; sessionId: number; refresh: string },
 ): Promise<void> {
-  await endSessions(tx, context.tenantId, userId, "logout", sessionId);
+  await endSessions(tx, context.tenantId, userId, "logout", { only: sessionId });
   const claim = parseRefreshToken(refresh);
   if (claim && claim.sessionId !== sessionId) {
     const row = await lockSession(tx, claim.sessionId);
     if (row?.user_id === userId && isAuthentic(context, claim, row.refresh_salt)) {
-      await endSessions(tx, context.tenantId, userId, "logout", claim.sessionId);
+      await endSessions(tx, context.tenantId, userId, "logout", { only: claim.sessionId });
     }
   }
   const [user] = await tx<{ display: string }[]>`
@@ -120,22 +135,41 @@ export async function logout(
   });
 }
 
+/** Which logins of a user end: one, all, or all but the caller's. */
+export type EndedSessions = "all" | { readonly only: number } | { readonly except: number };
+
 /**
- * Ends one login of a user, or all of them, and tells every replica with the commit that their access
- * tokens are worth nothing.
+ * Ends logins of a user, and tells every replica with the commit that their access tokens are worth
+ * nothing.
+ *
+ * @returns how many ended
  */
 export async function endSessions(
   tx: TenantSql,
   tenantId: number,
   userId: number,
   because: "logout" | "refresh_reused" | "password" | "revoked",
-  sessionId: number | null = null,
-): Promise<void> {
-  await tx`
+  which: EndedSessions = "all",
+): Promise<number> {
+  const only = which !== "all" && "only" in which ? which.only : null;
+  const except = which !== "all" && "except" in which ? which.except : null;
+  const ended = await tx`
     update login_sessions set ended_at = now(), ended_because = ${because}
      where user_id = ${userId}
        and ended_at is null
-       and (${sessionId}::bigint is null or id = ${sessionId}::bigint)`;
+       and (${only}::bigint is null or id = ${only}::bigint)
+       and (${except}::bigint is null or id <> ${except}::bigint)
+    returning id`;
+  await notifyPrincipal(tx, tenantId, userId);
+  return ended.length;
+}
+
+/** Makes every replica forget what it knows of a user, with the commit. */
+export async function notifyPrincipal(
+  tx: TenantSql,
+  tenantId: number,
+  userId: number,
+): Promise<void> {
   await tx`select pg_notify(${PRINCIPALS_CHANNEL}::text, ${`${tenantId}:${userId}`}::text)`;
 }
 
@@ -194,7 +228,8 @@ function parseRefreshToken(token: string): RefreshClaim | undefined {
 }
 
 function isAuthentic(context: Context, claim: RefreshClaim, salt: Uint8Array): boolean {
-  return isEqual(claim.mac, macOf(context, claim.sessionId, claim.counter, salt));
+  const { keys, tenantId } = context;
+  return keys.isMac(claim.mac, "refresh-token", tenantId, claim.sessionId, claim.counter, salt);
 }
 
 function macOf(

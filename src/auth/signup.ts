@@ -1,20 +1,28 @@
 import postgres from "postgres";
+import { sendVerification } from "../account/email-verification.ts";
 import { recordSecurity } from "../audit/security-log.ts";
 import type { TenantSql } from "../db/transactions.ts";
 import { AppError } from "../errors.ts";
-import { isEqual, randomCode, randomToken, sha256 } from "../keys.ts";
-import { knownNumberSms, signupCodeSms } from "../messaging/messages.ts";
-import { queueMessage } from "../messaging/queue.ts";
+import { randomCode, randomToken, sha256 } from "../keys.ts";
+import { decoySms, knownNumberSms, signupCodeSms } from "../messaging/messages.ts";
+import { networkOf } from "../networks.ts";
 import { maskPhone } from "../phones.ts";
 import type { Context } from "./context.ts";
+import { countTry, type FailureLimit, forgetFailures, isLocked } from "./failures.ts";
 import { newUsername, type User } from "./users.ts";
 
 const OTP_DIGITS = 6;
 /** How long a code can be entered. ASVS 5.0 6.5.5: at most 10 minutes. */
 const OTP_LIFETIME_MINUTES = 10;
-/** Wrong codes after which the code is dead and the number blocked: 3 in 10^6 to guess one. */
-const OTP_FAILURES_MAX = 3;
-const OTP_BLOCK_MINUTES = 15;
+/** Wrong codes from one network after which it gets no further try and no further code for a number. */
+const OTP_LIMIT: FailureLimit = { triesMax: 3, lockMinutes: 15 };
+/**
+ * Wrong codes from all networks after which a code is dead: with the codes below at most
+ * 30 × 5 / 10^6 to guess one. Its owner asks for another.
+ */
+const OTP_FAILURES_MAX = 30;
+/** Live codes of one number that an entered one is compared with, newest first: one a network. */
+const CODES_COMPARED_MAX = 5;
 /** How long the proof of a verified number can be used. */
 const VERIFICATION_LIFETIME_MINUTES = 15;
 /** How long an address stays claimed by somebody who has not shown that it is theirs. */
@@ -25,70 +33,70 @@ const UNIQUE_VIOLATION = "23505";
 
 /**
  * Begins a sign-up: a code goes out by SMS. A number that has an account gets a message that says so
- * and no code; the same is written and queued for both, and the caller cannot tell. Nothing is sent
- * to a number that is blocked after wrong codes.
+ * and no code; a network that entered wrong codes gets nothing for a while. The same is written and
+ * queued for all of them, and the caller cannot tell.
  */
 export async function startSignup(
   tx: TenantSql,
   context: Context,
   signup: { fullName: string; phone: string },
 ): Promise<void> {
+  const { phone, fullName } = signup;
   const code = randomCode(OTP_DIGITS);
-  const isKnown = await hasAccount(tx, signup.phone);
-  const [row] = await tx`
-    insert into signups as s (primary_mobile, full_name, otp_hash, otp_expires_at)
+  const [isKnown, isBlocked] = await stateOf(tx, context, phone);
+  await tx`
+    insert into signups as s (primary_mobile, network, full_name, otp_hash, otp_expires_at)
     values (
-      ${signup.phone}, ${signup.fullName}, ${isKnown ? null : hashOtp(context, signup.phone, code)},
+      ${phone}, ${networkOf(context.client.ip)}::cidr, ${fullName},
+      ${isKnown || isBlocked ? null : hashOtp(context, phone, code)},
       now() + make_interval(mins => ${OTP_LIFETIME_MINUTES}::int)
     )
-    on conflict (primary_mobile) do update set
+    on conflict (primary_mobile, network) do update set
       -- Whoever has proven the number keeps the name they gave.
       full_name      = case when s.verification_expires_at > now() then s.full_name else excluded.full_name end,
       otp_hash       = excluded.otp_hash,
-      otp_failures   = case when s.otp_expires_at > now() then s.otp_failures else 0 end,
+      otp_failures   = 0,
       otp_expires_at = excluded.otp_expires_at,
-      blocked_until  = null,
-      updated_at     = now()
-    where s.blocked_until is null or s.blocked_until <= now()
-    returning primary_mobile`;
-  await recordSecurity(tx, {
-    action: "SIGNUP_REQUESTED",
-    userId: null,
-    userDisplay: maskPhone(signup.phone),
-    client: context.client,
-  });
-  if (row) await sendCode(tx, context, signup.phone, code, isKnown);
+      updated_at     = now()`;
+  await sendCode(tx, context, "SIGNUP_REQUESTED", { phone, code, isKnown, isSent: !isBlocked });
 }
 
 /**
- * Sends a new code for a sign-up that was begun; the older one stops working. For any other number
- * nothing happens, and the caller cannot tell.
+ * Sends a new code for a sign-up that was begun, wherever that was; the older one of this network
+ * stops working. For any other number the same work is done, nothing is sent, and the caller cannot
+ * tell.
  */
 export async function resendOtp(tx: TenantSql, context: Context, phone: string): Promise<void> {
   const code = randomCode(OTP_DIGITS);
-  const isKnown = await hasAccount(tx, phone);
+  const [isKnown, isBlocked] = await stateOf(tx, context, phone);
   const [row] = await tx`
-    update signups set
-      otp_hash       = ${isKnown ? null : hashOtp(context, phone, code)},
-      otp_failures   = case when otp_expires_at > now() then otp_failures else 0 end,
-      otp_expires_at = now() + make_interval(mins => ${OTP_LIFETIME_MINUTES}::int),
-      blocked_until  = null,
+    insert into signups as s (primary_mobile, network, full_name, otp_hash, otp_expires_at)
+    select
+      ${phone}::text, ${networkOf(context.client.ip)}::cidr, begun.full_name,
+      ${isKnown || isBlocked ? null : hashOtp(context, phone, code)}::bytea,
+      now() + make_interval(mins => ${OTP_LIFETIME_MINUTES}::int)
+    from (
+      select full_name from signups where primary_mobile = ${phone} order by updated_at desc limit 1
+    ) as begun
+    on conflict (primary_mobile, network) do update set
+      otp_hash       = excluded.otp_hash,
+      otp_failures   = 0,
+      otp_expires_at = excluded.otp_expires_at,
       updated_at     = now()
-    where primary_mobile = ${phone}
-      and (blocked_until is null or blocked_until <= now())
     returning primary_mobile`;
-  await recordSecurity(tx, {
-    action: "OTP_RESENT",
-    userId: null,
-    userDisplay: maskPhone(phone),
-    client: context.client,
-  });
-  if (row) await sendCode(tx, context, phone, code, isKnown);
+  const isSent = row !== undefined && !isBlocked;
+  await sendCode(tx, context, "OTP_RESENT", { phone, code, isKnown, isSent });
+}
+
+interface LiveCode {
+  network: string;
+  otp_hash: Uint8Array;
+  is_expired: boolean;
 }
 
 /**
- * Checks a code. The row is locked, so of parallel tries with the right code one succeeds, and wrong
- * ones are counted one by one.
+ * Checks a code, whichever network asked for it. Each try is counted before it is looked at, for the
+ * network it comes from; the conditional update makes a code count once under parallel tries.
  *
  * @returns the proof, to be shown once to finish the sign-up; or why not, to be thrown after the
  *   commit, since the try is counted: AppError `invalid_otp`, `otp_expired`
@@ -98,71 +106,68 @@ export async function verifyOtp(
   context: Context,
   { phone, otp }: { phone: string; otp: string },
 ): Promise<string | AppError> {
-  const [signup] = await tx<
-    { otp_hash: Uint8Array | null; is_expired: boolean; is_blocked: boolean; failures: number }[]
-  >`
-    select
-      otp_hash,
-      otp_expires_at <= now()              as is_expired,
-      coalesce(blocked_until > now(), false) as is_blocked,
-      otp_failures                         as failures
-    from signups
-    where primary_mobile = ${phone}
-    for update`;
-  const isRight =
-    signup?.otp_hash !== undefined &&
-    signup.otp_hash !== null &&
-    isEqual(signup.otp_hash, hashOtp(context, phone, otp));
-  if (!signup || signup.is_blocked) return invalidOtp();
-  if (signup.is_expired)
-    return new AppError("otp_expired", "The code has expired. Ask for a new one.");
-  const userDisplay = maskPhone(phone);
-  if (!isRight) {
-    const isLast = signup.failures + 1 >= OTP_FAILURES_MAX;
-    await tx`
-      update signups set
-        otp_failures  = ${isLast ? 0 : signup.failures + 1},
-        otp_hash      = case when ${isLast} then null else otp_hash end,
-        blocked_until = case when ${isLast} then now() + make_interval(mins => ${OTP_BLOCK_MINUTES}::int) end,
-        updated_at    = now()
-      where primary_mobile = ${phone}`;
-    await recordSecurity(tx, {
-      action: "OTP_FAILED",
-      userId: null,
-      userDisplay,
-      client: context.client,
-    });
-    return invalidOtp();
-  }
+  const subject = otpSubject(context, phone);
+  const network = networkOf(context.client.ip);
+  const { isAllowed } = await countTry(tx, subject, network, OTP_LIMIT);
+  const codes = await tx<LiveCode[]>`
+    select network::text, otp_hash, otp_expires_at <= now() as is_expired
+      from signups
+     where primary_mobile = ${phone} and otp_hash is not null
+     order by updated_at desc
+     limit ${CODES_COMPARED_MAX}::int`;
+  const match = codes.find(({ otp_hash: hash }) =>
+    context.keys.isMac(hash, "otp", context.tenantId, phone, otp),
+  );
   const token = randomToken();
-  await tx`
-    update signups set
-      otp_hash                = null,
-      otp_failures            = 0,
-      verification_token_hash = ${sha256(token)},
-      verification_expires_at = now() + make_interval(mins => ${VERIFICATION_LIFETIME_MINUTES}::int),
-      updated_at              = now()
-    where primary_mobile = ${phone}`;
-  await recordSecurity(tx, {
-    action: "OTP_VERIFIED",
-    userId: null,
-    userDisplay,
-    client: context.client,
-  });
-  return token;
+  const [verified] =
+    match && isAllowed && !match.is_expired
+      ? await tx`
+          update signups set
+            otp_hash                = null,
+            verification_token_hash = ${sha256(token)},
+            verification_expires_at = now() + make_interval(mins => ${VERIFICATION_LIFETIME_MINUTES}::int),
+            updated_at              = now()
+          where primary_mobile = ${phone}
+            and network = ${match.network}::cidr
+            and otp_hash = ${match.otp_hash}
+          returning primary_mobile`
+      : [];
+  const entry = { userId: null, userDisplay: maskPhone(phone), client: context.client };
+  if (verified) {
+    await forgetFailures(tx, subject, network);
+    await recordSecurity(tx, { action: "OTP_VERIFIED", ...entry });
+    return token;
+  }
+  if (!match) await countWrongCode(tx, phone);
+  await recordSecurity(tx, { action: isAllowed ? "OTP_FAILED" : "OTP_BLOCKED", ...entry });
+  return match?.is_expired && isAllowed
+    ? new AppError("otp_expired", "The code has expired. Ask for a new one.")
+    : new AppError("invalid_otp", "The code is not right.");
 }
 
-/** Whether a proof would be accepted now: asked before the cost of hashing a password. */
-export async function isVerified(
-  query: TenantSql,
+/** Holds a wrong code against every live one of the number: the right one may not be found by trying. */
+async function countWrongCode(tx: TenantSql, phone: string): Promise<void> {
+  await tx`
+    update signups set
+      otp_failures = otp_failures + 1,
+      otp_hash     = case when otp_failures + 1 < ${OTP_FAILURES_MAX}::int then otp_hash end
+    where primary_mobile = ${phone} and otp_hash is not null`;
+}
+
+/**
+ * The name given with a sign-up whose proof would be accepted now, else undefined: asked before the
+ * cost of hashing a password.
+ */
+export async function findVerifiedSignup(
+  tx: TenantSql,
   { phone, token }: { phone: string; token: string },
-): Promise<boolean> {
-  const rows = await query`
-    select 1 from signups
+): Promise<{ full_name: string } | undefined> {
+  const [signup] = await tx<{ full_name: string }[]>`
+    select full_name from signups
      where primary_mobile = ${phone}
        and verification_token_hash = ${sha256(token)}
        and verification_expires_at > now()`;
-  return rows.length > 0;
+  return signup;
 }
 
 /**
@@ -184,6 +189,8 @@ export async function finishSignup(
        and verification_expires_at > now()
     returning full_name`;
   if (!proven) throw invalidVerification();
+  // The same person's sign-ups from other networks end with this one.
+  await tx`delete from signups where primary_mobile = ${signup.phone}`;
   await tx`
     update users set email = null, updated_at = now()
      where email = ${signup.email}
@@ -196,6 +203,7 @@ export async function finishSignup(
     userDisplay: signup.email,
     client: context.client,
   });
+  await sendVerification(tx, context, user.id, signup.email);
   return user;
 }
 
@@ -229,22 +237,31 @@ async function insertUser(
   }
 }
 
-async function hasAccount(tx: TenantSql, phone: string): Promise<boolean> {
-  const rows = await tx`select 1 from users where primary_mobile = ${phone}`;
-  return rows.length > 0;
+/** Whether a number has an account, and whether the caller's network may have no code for it now. */
+async function stateOf(
+  tx: TenantSql,
+  context: Context,
+  phone: string,
+): Promise<[isKnown: boolean, isBlocked: boolean]> {
+  const known = await tx`select 1 from users where primary_mobile = ${phone}`;
+  const network = networkOf(context.client.ip);
+  return [known.length > 0, await isLocked(tx, otpSubject(context, phone), network)];
 }
 
 async function sendCode(
   tx: TenantSql,
-  { keys, tenantId }: Context,
-  phone: string,
-  code: string,
-  isKnown: boolean,
+  { messages, tenantId, client }: Context,
+  action: "SIGNUP_REQUESTED" | "OTP_RESENT",
+  {
+    phone,
+    code,
+    isKnown,
+    isSent,
+  }: { phone: string; code: string; isKnown: boolean; isSent: boolean },
 ): Promise<void> {
-  const message = isKnown
-    ? knownNumberSms(phone)
-    : signupCodeSms(phone, code, OTP_LIFETIME_MINUTES);
-  await queueMessage(tx, keys, tenantId, message, OTP_LIFETIME_MINUTES * 60);
+  await recordSecurity(tx, { action, userId: null, userDisplay: maskPhone(phone), client });
+  const sms = isKnown ? knownNumberSms(phone) : signupCodeSms(phone, code, OTP_LIFETIME_MINUTES);
+  await messages.add(tx, tenantId, isSent ? sms : decoySms(phone), OTP_LIFETIME_MINUTES * 60);
 }
 
 /** Keyed: a million codes are tried in a second against a hash that is not. */
@@ -252,6 +269,7 @@ function hashOtp({ keys, tenantId }: Context, phone: string, code: string): Buff
   return keys.mac("otp", tenantId, phone, code);
 }
 
-function invalidOtp(): AppError {
-  return new AppError("invalid_otp", "The code is not right.");
+/** What wrong codes for a number are counted on. */
+function otpSubject({ keys, tenantId }: Context, phone: string): Buffer {
+  return keys.mac("login-failures", tenantId, "otp", phone);
 }

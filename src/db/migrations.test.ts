@@ -56,7 +56,9 @@ describe("the tenants' migrations", () => {
         admin.execute(`begin; set local search_path to ${schema}; ${text}; commit`),
       );
 
-    for (const { down } of migrations.toReversed()) await run(down);
+    for (const { down } of migrations.toReversed()) {
+      await run(down.replaceAll("{{tenant_role}}", schema));
+    }
     const between = await describeSchema(schema);
     for (const { up } of migrations) await run(up.replaceAll("{{tenant_role}}", schema));
 

@@ -1,10 +1,12 @@
-import { isIP } from "node:net";
 import fastifyJwt from "@fastify/jwt";
 import type { FastifyInstance, FastifyRequest } from "fastify";
 import fastifyPlugin from "fastify-plugin";
+import { z } from "zod";
 import type { Principal } from "../auth/principals.ts";
 import type { Context } from "../auth/context.ts";
 import { AppError } from "../errors.ts";
+import { keyId } from "../keys.ts";
+import { addressOf } from "../networks.ts";
 import type { Services } from "../services.ts";
 
 /** What an access token says (RFC 9068, RFC 7519): short names, it travels with every request. */
@@ -52,8 +54,12 @@ const VERIFIED_TOKENS_MAX = 5_000;
 export const authenticationPlugin = fastifyPlugin<{ services: Services }>(
   async (app: FastifyInstance, { services }) => {
     const { config, keys, principals } = services;
+    const key = keys.of("access-token");
+    const kid = keyId(key);
+    const previousKey = keys.previousOf("access-token");
+    const previousKid = previousKey && keyId(previousKey);
     await app.register(fastifyJwt, {
-      secret: keys.of("access-token"),
+      secret: key,
       sign: {
         algorithm: ALGORITHM,
         iss: ISSUER,
@@ -76,12 +82,12 @@ export const authenticationPlugin = fastifyPlugin<{ services: Services }>(
     app.decorate("signAccessToken", (tenantId: number, userId: number, sessionId: number) =>
       app.jwt.sign(
         { sub: String(userId), tid: tenantId, sid: sessionId, nbf: Math.floor(Date.now() / 1_000) },
-        { header: { alg: ALGORITHM, typ: TOKEN_TYPE } },
+        { header: { alg: ALGORITHM, kid, typ: TOKEN_TYPE } },
       ),
     );
 
     app.decorate("authenticate", async (request: FastifyRequest) => {
-      const claims = verify(app, request);
+      const claims = verify(request);
       if (claims.tid !== request.tenantInfo.id) {
         throw new AppError("token_tenant_mismatch", "This token belongs to another tenant.");
       }
@@ -92,28 +98,47 @@ export const authenticationPlugin = fastifyPlugin<{ services: Services }>(
       request.principal = principal;
       request.tokenExpiresAt = new Date(claims.exp * 1_000);
     });
+
+    function verify(request: FastifyRequest): AccessClaims {
+      const token = bearerToken(request);
+      const tokenKid = keyIdOf(token);
+      try {
+        if (tokenKid === kid) return app.jwt.verify<AccessClaims>(token);
+        if (previousKey && tokenKid === previousKid) {
+          return app.jwt.verify<AccessClaims>(token, { key: previousKey });
+        }
+      } catch (error) {
+        const code = error instanceof Error && "code" in error ? error.code : undefined;
+        if (code === "FAST_JWT_EXPIRED")
+          throw new AppError("token_expired", "The access token has expired.");
+      }
+      throw new AppError("authentication_required", "The access token is not valid.");
+    }
   },
 );
 
 /** RFC 6750 §2.1 */
 const BEARER = /^Bearer ([A-Za-z0-9_.~+/=-]+)$/i;
 
-function verify(app: FastifyInstance, request: FastifyRequest): AccessClaims {
+function bearerToken(request: FastifyRequest): string {
   const header = request.headers.authorization;
   const token = header === undefined ? undefined : BEARER.exec(header)?.[1];
-  if (token === undefined) {
-    throw new AppError(
-      "authentication_required",
-      "Send an access token: Authorization: Bearer <access>.",
-    );
-  }
+  if (token !== undefined) return token;
+  throw new AppError(
+    "authentication_required",
+    "Send an access token: Authorization: Bearer <access>.",
+  );
+}
+
+const JoseHeader = z.object({ kid: z.string() });
+
+/** Which key a token says it was signed with; nothing else of its header is believed. */
+function keyIdOf(token: string): string | undefined {
+  const [header = ""] = token.split(".", 1);
   try {
-    return app.jwt.verify<AccessClaims>(token);
-  } catch (error) {
-    const code = error instanceof Error && "code" in error ? error.code : undefined;
-    if (code === "FAST_JWT_EXPIRED")
-      throw new AppError("token_expired", "The access token has expired.");
-    throw new AppError("authentication_required", "The access token is not valid.");
+    return JoseHeader.parse(JSON.parse(Buffer.from(header, "base64url").toString())).kid;
+  } catch {
+    return undefined;
   }
 }
 
@@ -121,18 +146,13 @@ function verify(app: FastifyInstance, request: FastifyRequest): AccessClaims {
 export function contextOf(request: FastifyRequest, services: Services): Context {
   return {
     tenantId: request.tenantInfo.id,
+    subdomain: request.tenantInfo.subdomain,
     keys: services.keys,
-    client: { ip: addressOf(request), userAgent: request.headers["user-agent"] },
+    messages: services.messageQueue,
+    frontendUrl: services.config.frontendUrl,
+    client: {
+      ip: addressOf(request.ip, request.socket.remoteAddress),
+      userAgent: request.headers["user-agent"],
+    },
   };
-}
-
-/**
- * The caller's address as PostgreSQL stores one: without the zone of a link-local address, IPv4 as
- * such. A proxy may have written anything (`unknown`, a port); then it is the proxy's own.
- */
-function addressOf(request: FastifyRequest): string {
-  const [address = ""] = request.ip.replace(/^::ffff:(?=\d+\.)/i, "").split("%");
-  if (isIP(address) !== 0) return address;
-  const [peer = ""] = (request.socket.remoteAddress ?? "").split("%");
-  return isIP(peer) === 0 ? "0.0.0.0" : peer;
 }

@@ -34,7 +34,6 @@ const CODE_BY_FASTIFY_CODE: Readonly<Record<string, ErrorCode>> = {
   FST_ERR_CTP_EMPTY_JSON_BODY: "validation_error",
   FST_ERR_CTP_INVALID_JSON_BODY: "validation_error",
   FST_ERR_CTP_EMPTY_TYPE: "unsupported_media_type",
-  FST_ERR_BAD_URL: "not_found",
   FST_ERR_MAX_PARAM_LENGTH: "uri_too_long",
   FST_ERR_NOT_FOUND: "not_found",
 };
@@ -158,6 +157,9 @@ function toAppError(error: unknown): AppError {
     return internal(error);
   }
   if (isFastifyError(error)) {
+    // Its own message repeats the URL, and with it what stands in the query.
+    if (error.code === "FST_ERR_BAD_URL")
+      return new AppError("not_found", "There is nothing here.");
     const code = CODE_BY_FASTIFY_CODE[error.code];
     if (code) return new AppError(code, error.message);
     // Plugins' and Fastify's other refusals of a request.

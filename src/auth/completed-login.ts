@@ -1,0 +1,37 @@
+import { recordSecurity } from "../audit/security-log.ts";
+import type { TenantSql } from "../db/transactions.ts";
+import type { Context } from "./context.ts";
+import { type SessionLifetimes, startSession, type StartedSession } from "./sessions.ts";
+import { displayOf, type User } from "./users.ts";
+
+/** A login that is done. */
+export interface LoggedIn {
+  readonly user: User;
+  readonly session: StartedSession;
+}
+
+/** The end of every login: the session, the time, the entry. */
+export async function completeLogin(
+  tx: TenantSql,
+  context: Context,
+  account: User,
+  how: { isRemembered: boolean; factor: string | null },
+  lifetimes: SessionLifetimes,
+): Promise<LoggedIn> {
+  const seconds = how.isRemembered ? lifetimes.rememberedSeconds : lifetimes.seconds;
+  const session = await startSession(tx, context, account.id, seconds);
+  await tx`update users set last_login = now() where id = ${account.id}`;
+  await recordSecurity(tx, {
+    action: "LOGIN_SUCCEEDED",
+    userId: account.id,
+    userDisplay: displayOf(account),
+    client: context.client,
+    metadata: {
+      session: session.id,
+      remembered: how.isRemembered,
+      second_factor: how.factor ?? "none",
+    },
+  });
+  const { id, account_uid, username, full_name, email, primary_mobile } = account;
+  return { user: { id, account_uid, username, full_name, email, primary_mobile }, session };
+}
