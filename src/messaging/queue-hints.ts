@@ -40,8 +40,8 @@ export interface ClaimedQueue {
  * lock, so each mark is later than the one before, which {@link settleQueue} tells them apart by.
  *
  * The commit does not wait for the disk: whoever's commit does so later, the message's among them,
- * has everything written that was committed before it (the log is one and in order). With a wait,
- * 32 writers queue about a third as many messages (docs/benchmarks/message-discovery.md).
+ * has everything written that was committed before it (the log is one and in order). A wait would
+ * cost another 3 to 20 % of the messages queued (docs/benchmarks/message-discovery.md).
  * https://www.postgresql.org/docs/18/wal-async-commit.html
  */
 export async function markQueue(registry: TenantConnection, tenantId: number): Promise<void> {
