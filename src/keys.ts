@@ -108,6 +108,12 @@ export class Keys {
     return Buffer.concat([decipher.update(text), decipher.final()]).toString("utf8");
   }
 
+  /** Whether the key that a text was sealed with is known here. */
+  canOpen(sealed: Uint8Array): boolean {
+    const id = Buffer.from(sealed).subarray(1, 1 + SEAL_KEY_ID_BYTES);
+    return sealed[0] === SEAL_FORMAT && this.#sealKeys.some((known) => known.id.equals(id));
+  }
+
   /** Whether a text was sealed with an earlier ENCRYPTION_KEY and is to be sealed anew. */
   isOutdated(sealed: Uint8Array): boolean {
     const id = Buffer.from(sealed).subarray(1, 1 + SEAL_KEY_ID_BYTES);

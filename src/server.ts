@@ -31,8 +31,6 @@ async function main(): Promise<void> {
   try {
     if (config.appEnv === "local") await prepareLocal(config, database, services);
     else await refuseUnfitRole(database.url);
-    if (!services.messages)
-      log.warn("No provider of e-mails and SMS is configured: messages stay queued");
     await openServices(services);
     const app = await buildApp(services, log);
     const { close } = closeWithGrace({ delay: GRACE_MS, logger: log }, async ({ err }) => {

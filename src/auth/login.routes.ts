@@ -173,11 +173,14 @@ export const loginRoutes: FastifyPluginAsyncZod<{ services: Services }> = async 
         },
       },
     },
-    async (request) => {
+    async (request, reply) => {
       const refreshed = await request.tenant.transaction((tx) =>
         refreshSession(tx, contextOf(request, services), request.body.refresh),
       );
-      if (refreshed instanceof AppError) throw refreshed;
+      if (refreshed instanceof AppError) {
+        await app.limits.countAnonymous(request, reply);
+        throw refreshed;
+      }
       return tokensFor(app, services, request.tenantInfo.id, refreshed.userId, refreshed);
     },
   );

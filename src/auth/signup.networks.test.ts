@@ -66,6 +66,24 @@ describe("a stranger on another network", () => {
     expect((await verify(phone, code)).status).toBe(200);
   });
 
+  test("who goes on entering wrong codes while blocked does not wear the owner's code out", async () => {
+    const { phone, code } = await begin();
+
+    for (let index = 0; index < 40; index += 1) await verify(phone, wrongCode(code), STRANGER);
+
+    const [row] = await tenant.sql`
+      select otp_failures from signups where primary_mobile = ${phone}`;
+    expect(row).toEqual({ otp_failures: 3 });
+    expect((await verify(phone, code)).status).toBe(200);
+  });
+
+  test("who asks for codes from many networks does not crowd out the code of the owner's own", async () => {
+    const { phone, code } = await begin();
+    for (let index = 1; index <= 8; index += 1) await signup(phone, `203.0.113.${index}`);
+
+    expect((await verify(phone, code)).status).toBe(200);
+  });
+
   test("gets no code sent for a number it was blocked for, and the same answer", async () => {
     const { phone, code } = await begin();
     for (let index = 0; index < 3; index += 1) await verify(phone, wrongCode(code), STRANGER);
@@ -116,6 +134,21 @@ describe("a code", () => {
     expect(await verify(phone, code)).toMatchObject({ status: 400, body: { code: "invalid_otp" } });
     await resend(phone, OWNER);
     expect((await verify(phone, codeIn(await api.nextSms(phone)))).status).toBe(200);
+  });
+
+  test("is answered under parallel wrong codes for sign-ups of many networks", async () => {
+    const phone = newPhone();
+    for (let index = 1; index <= 6; index += 1) await signup(phone, `192.0.2.${index}`);
+
+    const answers = await Promise.all(
+      Array.from({ length: 60 }, (_, index) =>
+        index % 6 === 0
+          ? signup(phone, `192.0.2.${(index % 7) + 1}`)
+          : verify(phone, "000000", `198.51.100.${index}`),
+      ),
+    );
+
+    for (const { status } of answers) expect([201, 400]).toContain(status);
   });
 
   test("that has expired is told only to whoever has it", async () => {

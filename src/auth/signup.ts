@@ -21,7 +21,10 @@ const OTP_LIMIT: FailureLimit = { triesMax: 3, lockMinutes: 15 };
  * 30 × 5 / 10^6 to guess one. Its owner asks for another.
  */
 const OTP_FAILURES_MAX = 30;
-/** Live codes of one number that an entered one is compared with, newest first: one a network. */
+/**
+ * Live codes of one number that an entered one is compared with, one a network: the caller's own, then
+ * the newest. Who asks for codes from many networks crowds out nobody's own.
+ */
 const CODES_COMPARED_MAX = 5;
 /** How long the proof of a verified number can be used. */
 const VERIFICATION_LIFETIME_MINUTES = 15;
@@ -113,7 +116,7 @@ export async function verifyOtp(
     select network::text, otp_hash, otp_expires_at <= now() as is_expired
       from signups
      where primary_mobile = ${phone} and otp_hash is not null
-     order by updated_at desc
+     order by network = ${network}::cidr desc, updated_at desc
      limit ${CODES_COMPARED_MAX}::int`;
   const match = codes.find(({ otp_hash: hash }) =>
     context.keys.isMac(hash, "otp", context.tenantId, phone, otp),
@@ -138,20 +141,31 @@ export async function verifyOtp(
     await recordSecurity(tx, { action: "OTP_VERIFIED", ...entry });
     return token;
   }
-  if (!match) await countWrongCode(tx, phone);
+  // A blocked network guesses nothing: its tries do not wear out a code that others are to enter.
+  if (!match && isAllowed) await countWrongCode(tx, phone);
   await recordSecurity(tx, { action: isAllowed ? "OTP_FAILED" : "OTP_BLOCKED", ...entry });
   return match?.is_expired && isAllowed
     ? new AppError("otp_expired", "The code has expired. Ask for a new one.")
     : new AppError("invalid_otp", "The code is not right.");
 }
 
-/** Holds a wrong code against every live one of the number: the right one may not be found by trying. */
+/**
+ * Holds a wrong code against every live one of the number: the right one may not be found by trying.
+ * The rows are held in one order, so that parallel tries do not wait for each other in a circle.
+ */
 async function countWrongCode(tx: TenantSql, phone: string): Promise<void> {
   await tx`
-    update signups set
+    with live as (
+      select network from signups
+       where primary_mobile = ${phone} and otp_hash is not null
+       order by network
+         for update
+    )
+    update signups s set
       otp_failures = otp_failures + 1,
       otp_hash     = case when otp_failures + 1 < ${OTP_FAILURES_MAX}::int then otp_hash end
-    where primary_mobile = ${phone} and otp_hash is not null`;
+    from live
+    where s.primary_mobile = ${phone} and s.network = live.network`;
 }
 
 /**

@@ -93,12 +93,18 @@ export async function deliver(
   await writeDown(context, details, () => tenant.query`delete from messages where id = ${row.id}`);
 }
 
-/** @throws PermanentDeliveryError when it was sealed with a key that is gone, or is not a message */
+/**
+ * @throws PermanentDeliveryError when it is not what was sealed for this tenant; DeliveryError when the
+ *   key is not known here: while ENCRYPTION_KEY is being changed another process may know it
+ */
 function open(
   { keys }: DeliveryContext,
   tenantId: number,
   { sealed }: ClaimedMessage,
 ): QueuedMessage {
+  if (!keys.canOpen(sealed)) {
+    throw new DeliveryError("The message was sealed with a key that is not known here.");
+  }
   let message: Partial<QueuedMessage>;
   try {
     // What MessageQueue.add sealed, which may have been of another version.

@@ -227,6 +227,27 @@ describe("a message that is due", () => {
   });
 });
 
+describe("a message that was sealed with a key not known here", () => {
+  test("is left to whoever knows it, while one of its bytes changed is given up", async () => {
+    const other = new Keys({ secretKey: "s".repeat(32), encryptionKey: "f".repeat(32) });
+    const text = '{"channel":"sms","to":"+201001234567","body":"Hi"}';
+    await insert({ sealed: other.seal(text, messageContext(tenant)) });
+
+    await worker.wake(tenant, "sms");
+
+    expect(await rows()).toHaveLength(1);
+    expect(await outcomes()).toEqual({ "sms retried": 1 });
+
+    const changed = keys.seal(text, messageContext(tenant));
+    changed[changed.length - 1] = (changed.at(-1) ?? 0) ^ 1;
+    await insert({ sealed: changed });
+    await worker.wake(tenant, "sms");
+
+    expect(await rows()).toHaveLength(1);
+    expect(await outcomes()).toEqual({ "sms retried": 1, "sms given_up": 1 });
+  });
+});
+
 describe("a message that is not taken", () => {
   test.each([
     [1, 1, 2],

@@ -110,7 +110,7 @@ are allowed is the operator's choice; what they are counted by is not:
 
 | limit | counted by |
 |---|---|
-| *anonymous*: requests without an accepted token | tenant and address |
+| *anonymous*: requests without an accepted access or refresh token | tenant and address |
 | *authenticated*: all others | user |
 | *login* | tenant and address; the identifier, for each part of the network |
 | *OTP send* | tenant and address; whom the code goes to, for each part of the network |

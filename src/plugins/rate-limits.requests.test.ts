@@ -8,6 +8,7 @@ import {
   type TestTenant,
 } from "../../test/app.ts";
 import { type Call, caller, limitedReplicas, NO_LIMITS, times } from "../../test/limits.ts";
+import { Tokens } from "../auth/schemas.ts";
 import type { Document } from "./openapi-document.ts";
 
 /** Without limits: makes tenants and users. */
@@ -38,8 +39,8 @@ describe("several limits on one request", () => {
   });
 
   test("what one refuses is not counted by the next", async () => {
-    const app = await limitedTo({ anonymous: 3, refresh: 5 });
-    const call = { path: "/test/refresh/", ip: "10.201.0.1" };
+    const app = await limitedTo({ anonymous: 3, finalize: 5 });
+    const call = { path: "/test/finalize/", ip: "10.201.0.1" };
 
     expect(
       await statuses(
@@ -49,6 +50,28 @@ describe("several limits on one request", () => {
     ).toEqual([...times(3, () => 200), ...times(7, () => 429)]);
     const { values } = await app.services.metrics.rateLimitRejections.get();
     expect(values).toEqual([{ labels: { scope: "anonymous" }, value: 7 }]);
+  });
+});
+
+describe("a refresh token", () => {
+  const refresh = (app: TestApp, token: string, remoteAddress: string) =>
+    app.client(acme).post("/api/auth/token/refresh/", { refresh: token }, { remoteAddress });
+
+  test("that is accepted is not counted as anonymous, one that is refused is", async () => {
+    const app = await limitedTo({ anonymous: 2 });
+    let { refresh: token } = await base.signUp(acme);
+    for (let index = 0; index < 4; index += 1) {
+      const { status, body } = await refresh(app, token, "10.204.0.1");
+      expect(status).toBe(200);
+      token = Tokens.parse(body).refresh;
+    }
+
+    const refused: number[] = [];
+    for (let index = 0; index < 4; index += 1) {
+      refused.push((await refresh(app, "1.0.none", "10.204.0.1")).status);
+    }
+
+    expect(refused).toEqual([401, 401, 429, 429]);
   });
 });
 

@@ -134,9 +134,12 @@ export const rateLimitPlugin = fastifyPlugin<{ services: Services }>(
  */
 export const rateLimitEnforcementPlugin = fastifyPlugin(async (app: FastifyInstance) => {
   app.addHook("onRequest", async (request, reply) => {
-    // Behind a guard it is not known yet: guards count those whose token they refuse.
+    // Behind a guard, or where a refresh token is shown, it is not known yet who calls: guards and the
+    // refresh count those whose token they refuse. An office whose tokens are refreshed all day does
+    // not use up what its newcomers may ask.
     const { guard, limits } = request.routeOptions.config;
-    if (guard === "public") await app.limits.countAnonymous(request, reply);
+    const showsToken = guard !== "public" || limits?.includes("refresh");
+    if (!showsToken) await app.limits.countAnonymous(request, reply);
     if (limits) await app.limits.countByNetwork(request, reply);
   });
   app.addHook("preHandler", async (request, reply) => {
