@@ -110,7 +110,7 @@ export async function verifyEmail(tx: TenantSql, context: Context, token: string
       from users
      where id = ${userId} or email = ${email}
      order by id
-     for update`;
+     for no key update`;
   const verified = await tx`
     delete from email_verifications
      where token_hash = ${sha256(token)} and expires_at > now()
@@ -134,6 +134,11 @@ export async function verifyEmail(tx: TenantSql, context: Context, token: string
     userDisplay: email,
     client: context.client,
   });
+  if (isChange) {
+    // Whoever reads the old mailbox may have asked for a link before.
+    await tx`
+      update password_resets set used_at = now() where user_id = ${userId} and used_at is null`;
+  }
   if (isChange) await tellOfChange(tx, context, userId, before);
 }
 
@@ -213,7 +218,7 @@ async function getEmailOwner(tx: TenantSql, userId: number): Promise<EmailOwner>
            coalesce(email, username) as display
       from users
      where id = ${userId}
-     for update`;
+     for no key update`;
   if (!user) throw new AppError("not_found", "There is no such account.");
   return user;
 }

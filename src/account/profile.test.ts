@@ -6,6 +6,7 @@ import {
   startTestApp,
   type TestApp,
   type TestTenant,
+  tokenIn,
 } from "../../test/app.ts";
 
 let api: TestApp;
@@ -54,6 +55,24 @@ describe("PATCH /api/account/profile/", () => {
     expect(await pendingOf(ada)).toEqual([{ email }]);
     await api.verifyEmail(tenant, email);
     expect(await rowOf(ada)).toMatchObject({ email });
+    expect((await api.logIn(tenant, email)).access).toBeTruthy();
+  });
+
+  test("ends the password links that went to the old one, once it is followed", async () => {
+    const ada = await api.signUp(tenant);
+    const old = ada.user.email ?? "";
+    await api.verifyEmail(tenant, old);
+    await api.client(tenant).post("/api/auth/password/forgot/", { identifier: old });
+    const token = tokenIn(await api.nextEmail(old));
+    const email = newEmail();
+    await patch(ada, { email, current_password: PASSWORD });
+    await api.verifyEmail(tenant, email);
+
+    const answer = await api
+      .client(tenant)
+      .post("/api/auth/password/reset/", { token, password: "another one entirely" });
+
+    expect(answer).toMatchObject({ status: 400, body: { code: "invalid_token" } });
     expect((await api.logIn(tenant, email)).access).toBeTruthy();
   });
 

@@ -27,7 +27,7 @@ export async function listSessions(
 /**
  * Ends one of the caller's logins: its access token stops working on every replica within a second.
  *
- * @throws AppError `not_found` for another user's, an unknown one or one that has ended
+ * @throws AppError `not_found` for another user's, an unknown one or one that has ended or run out
  */
 export async function endOwnSession(
   tx: TenantSql,
@@ -35,8 +35,12 @@ export async function endOwnSession(
   userId: number,
   sessionId: number,
 ): Promise<void> {
-  const ended = await endSessions(tx, context.tenantId, userId, "revoked", { only: sessionId });
-  if (ended === 0) throw new AppError("not_found", "There is no such login.");
+  const live = await tx`
+    select id from login_sessions
+     where id = ${sessionId} and user_id = ${userId} and ended_at is null and expires_at > now()
+       for update`;
+  if (live.length === 0) throw new AppError("not_found", "There is no such login.");
+  await endSessions(tx, context.tenantId, userId, "revoked", { only: sessionId });
   const [user] = await tx<{ display: string }[]>`
     select coalesce(email, username) as display from users where id = ${userId}`;
   await recordSecurity(tx, {

@@ -1,7 +1,7 @@
 import { recordSecurity, type SecurityAction } from "../audit/security-log.ts";
 import type { Context } from "../auth/context.ts";
 import { tellUser } from "../auth/notices.ts";
-import { removeSecondFactor } from "../auth/second-factor-settings.ts";
+import { forgetWrongCodes, removeSecondFactor } from "../auth/second-factor-settings.ts";
 import { endSessions, notifyPrincipal } from "../auth/sessions.ts";
 import { displayOf } from "../auth/users.ts";
 import type { TenantConnection } from "../db/tenant-database.ts";
@@ -111,6 +111,8 @@ export async function resetSecondFactor(
   const user = await lockUser(tx, callerId, id);
   if (!user.is_2fa_enabled) throw new AppError("conflict", "Two-factor login is off.");
   await removeSecondFactor(tx, id);
+  // Whoever has lost it may have tried in vain: the next one is not locked by that.
+  await forgetWrongCodes(tx, context, id);
   await endSessions(tx, context.tenantId, id, "revoked");
   await tell(tx, context, callerId, user, "SECOND_FACTOR_RESET", NOTICES.secondFactorReset);
 }
@@ -124,7 +126,7 @@ async function lockUser(tx: TenantSql, callerId: number, id: number): Promise<Ma
       from users
      where is_tenant_admin or id = ${id}
      order by id
-     for update`;
+     for no key update`;
   const caller = held.find((user) => user.id === callerId);
   if (!caller?.is_tenant_admin || !caller.is_active) {
     throw new AppError("permission_denied", "Only an admin of this tenant may do this.");

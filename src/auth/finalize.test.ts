@@ -6,6 +6,7 @@ import {
   startTestApp,
   type TestApp,
   type TestTenant,
+  tokenIn,
 } from "../../test/app.ts";
 import { FinalizeAnswer } from "./schemas.ts";
 
@@ -62,6 +63,34 @@ describe("POST /api/auth/finalize-signin/", () => {
       { action: "SIGNUP_COMPLETED" },
     ]);
     expect(await tenant.sql`select 1 from signups where primary_mobile = ${phone}`).toEqual([]);
+  });
+
+  test("sends the link that verifies the address, which does it once", async () => {
+    const { phone, token } = await proven();
+    const email = newEmail();
+    await finish({ phone, token, email });
+    const verify = (link: string) =>
+      api.client(tenant).post("/api/account/email/verify/", { token: link });
+    const link = tokenIn(await api.nextEmail(email));
+
+    expect((await verify(link)).status).toBe(200);
+    expect(await verify(link)).toMatchObject({ status: 400, body: { code: "invalid_token" } });
+
+    const [user] = await tenant.sql`
+      select email_verified_at is not null as is_verified from users where email = ${email}`;
+    expect(user).toEqual({ is_verified: true });
+  });
+
+  test("a sign-up that is refused sends no link", async () => {
+    const { phone, token } = await proven();
+    const links = () => tenant.sql`select id from email_verifications`;
+    const before = await links();
+
+    expect((await finish({ phone, token, password: "password1" })).status).toBe(400);
+    expect((await finish({ phone, token: "A".repeat(43) })).status).toBe(400);
+
+    expect(await links()).toEqual(before);
+    expect((await finish({ phone, token })).status).toBe(201);
   });
 
   test("the password is kept as a peppered hash alone", async () => {

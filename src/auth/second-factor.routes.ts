@@ -1,12 +1,10 @@
 import type { FastifyRequest } from "fastify";
 import type { FastifyPluginAsyncZod } from "fastify-type-provider-zod";
-import { networkOf } from "../networks.ts";
 import { contextOf } from "../plugins/authentication.ts";
 import { problems } from "../plugins/openapi.ts";
 import type { Services } from "../services.ts";
 import type { TenantSql } from "../db/transactions.ts";
-import { forgetFailures } from "./failures.ts";
-import { confirmPassword, passwordSubject } from "./password-check.ts";
+import { confirmPassword } from "./password-check.ts";
 import {
   BackupCodesAnswer,
   BackupCodesRequest,
@@ -42,10 +40,7 @@ export const secondFactorRoutes: FastifyPluginAsyncZod<{ services: Services }> =
     const { userId } = request.principal;
     const { tenant } = request;
     const user = await confirmPassword(tenant, services.passwords, context, userId, password);
-    return tenant.transaction(async (tx) => {
-      await forgetFailures(tx, passwordSubject(context, userId), networkOf(context.client.ip));
-      return work(tx, user);
-    });
+    return tenant.transaction((tx) => work(tx, user));
   }
 
   app.post(

@@ -1,5 +1,7 @@
+import { createHmac } from "node:crypto";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type SignedUpUser, startTestApp, type TestApp, type TestTenant } from "../../test/app.ts";
+import { Keys } from "../keys.ts";
 import { LoggedInAnswer, Tokens } from "./schemas.ts";
 
 let api: TestApp;
@@ -113,6 +115,78 @@ describe("POST /api/auth/token/refresh/", () => {
     expect(new Set(successors).size).toBe(1);
     expect(await liveSessions(user)).toHaveLength(1);
     expect((await refresh(successors[0] ?? "")).status).toBe(200);
+  });
+
+  test("of 100 parallel refreshes over two processes all are answered 200, and the log has one exchange", async () => {
+    const { user, refresh: first } = await api.signUp(tenant);
+
+    const apps = [api, replica];
+    const responses = await Promise.all(
+      Array.from({ length: 100 }, (_, index) =>
+        (apps[index % 2] ?? api)
+          .client(tenant)
+          .post("/api/auth/token/refresh/", { refresh: first }),
+      ),
+    );
+
+    expect(new Set(responses.map(({ status }) => status))).toEqual(new Set([200]));
+    const entries = await tenant.sql`
+      select id from security_logs where user_id = ${user.id} and action = 'TOKEN_REFRESHED'`;
+    expect(entries).toHaveLength(1);
+  });
+
+  test("whoever has the row, and not the key, makes no token of it", async () => {
+    const { user, refresh: first } = await api.signUp(tenant);
+    const [row] = await tenant.sql<{ id: number; salt: Uint8Array }[]>`
+      select id, refresh_salt as salt from login_sessions where user_id = ${user.id}`;
+    const { id = 0, salt = new Uint8Array() } = row ?? {};
+    const stranger = new Keys({ secretKey: "another key", encryptionKey: "another key" });
+    const forged = [
+      stranger.mac("refresh-token", tenant.id, id, 0, salt),
+      api.services.keys.mac("otp", tenant.id, id, 0, salt),
+      createHmac("sha256", salt).update(`${id}.0`).digest(),
+      Buffer.from(salt),
+    ];
+
+    for (const mac of forged) {
+      expect(await refresh(`${id}.0.${mac.toString("base64url")}`)).toMatchObject({
+        status: 401,
+        body: { code: "token_revoked" },
+      });
+    }
+
+    expect(await liveSessions(user)).toHaveLength(1);
+    // The right key makes it: what was refused above differs in the key alone.
+    const mac = api.services.keys.mac("refresh-token", tenant.id, id, 0, salt);
+    expect(`${id}.0.${mac.toString("base64url")}`).toBe(first);
+  });
+
+  test.each([
+    ["a number", 12],
+    ["a list", ["1.0.x"]],
+    ["nothing", null],
+    ["an empty text", ""],
+    ["a huge text", "1".repeat(10_000)],
+    ["another kind of object", { toString: "1.0.x" }],
+  ])("%s is no token: 400", async (_, token) => {
+    const response = await api.client(tenant).post("/api/auth/token/refresh/", { refresh: token });
+
+    expect(response).toMatchObject({ status: 400, body: { code: "validation_error" } });
+  });
+
+  test.each([
+    ["an access token", (user: SignedUpUser) => user.access],
+    ["a number beyond what ids can be", () => `${"9".repeat(15)}.0.${"A".repeat(43)}`],
+    ["a counter beyond what can be counted", () => `1.${"9".repeat(15)}.${"A".repeat(43)}`],
+    ["a number of other digits", () => `١.0.${"A".repeat(43)}`],
+  ])("%s is not one either", async (_, make) => {
+    const user = await api.signUp(tenant);
+
+    const response = await refresh(make(user));
+
+    expect([400, 401]).toContain(response.status);
+    expect(response.body).not.toHaveProperty("refresh");
+    expect(await liveSessions(user.user)).toHaveLength(1);
   });
 
   test("a token of another tenant is refused and changes nothing there", async () => {

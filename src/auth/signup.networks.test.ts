@@ -136,6 +136,18 @@ describe("a code", () => {
     expect((await verify(phone, codeIn(await api.nextSms(phone)))).status).toBe(200);
   });
 
+  test("has every wrong one of 20 parallel networks held against it", async () => {
+    const { phone, code } = await begin();
+
+    await Promise.all(
+      Array.from({ length: 20 }, (_, index) => verify(phone, wrongCode(code), `192.0.2.${index}`)),
+    );
+
+    const [row] = await tenant.sql`
+      select otp_failures from signups where primary_mobile = ${phone}`;
+    expect(row).toEqual({ otp_failures: 20 });
+  });
+
   test("is answered under parallel wrong codes for sign-ups of many networks", async () => {
     const phone = newPhone();
     for (let index = 1; index <= 6; index += 1) await signup(phone, `192.0.2.${index}`);

@@ -65,7 +65,7 @@ export function pageOf<Row extends z.ZodType>(row: Row) {
 /**
  * The answer of a list, with the addresses of the pages beside it.
  *
- * @throws AppError `not_found` past the last page
+ * @throws AppError `not_found` past the last page; `bad_host` when a link cannot be made of the Host
  */
 export function sendPage<Row>(
   request: FastifyRequest,
@@ -74,8 +74,12 @@ export function sendPage<Row>(
 ): { count: number; next: string | null; previous: string | null; results: Row[] } {
   const pages = Math.max(1, Math.ceil(count / pageSize));
   if (page > pages) throw new AppError("not_found", `There are only ${pages} pages.`);
+  const origin = `${request.protocol}://${request.host}`;
+  if (!URL.canParse(request.url, origin)) {
+    throw new AppError("bad_host", "The Host header is not a host and a port.");
+  }
   const linkTo = (number: number): string => {
-    const url = new URL(request.url, `${request.protocol}://${request.host}`);
+    const url = new URL(request.url, origin);
     url.searchParams.set("page", String(number));
     return url.href;
   };
