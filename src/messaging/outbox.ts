@@ -53,7 +53,8 @@ export class Outbox implements Transport {
       if (error instanceof Error && "code" in error && error.code === "ENOENT") return [];
       throw error;
     }
-    const lines = text.trimEnd().split("\n").slice(-SHOWN_MAX).reverse();
+    // What ends without a line break is being written at this moment, by another process perhaps.
+    const lines = text.split("\n").slice(0, -1).slice(-SHOWN_MAX).reverse();
     // Each line is an entry that `send` wrote.
     return lines.map((line) => JSON.parse(line) as OutboxEntry);
   }
