@@ -3,7 +3,7 @@ import { recordSecurity } from "../audit/security-log.ts";
 import type { Context } from "../auth/context.ts";
 import { countTry, EVERYWHERE, type FailureLimit } from "../auth/failures.ts";
 import { linkWithToken } from "../auth/links.ts";
-import { NOTICE_LIFETIME_SECONDS } from "../auth/notices.ts";
+import { NOTICE_LIFETIME_SECONDS, type Reachable, tellUser } from "../auth/notices.ts";
 import type { TenantSql } from "../db/transactions.ts";
 import { AppError } from "../errors.ts";
 import { randomToken, sha256 } from "../keys.ts";
@@ -85,10 +85,7 @@ export async function requestEmailChange(
     userDisplay: user.display,
     client: context.client,
   });
-  const address =
-    user.email !== null && user.is_verified ? { email: user.email } : { phone: user.phone };
-  const notice = noticeTo(address, NOTICES.emailChangeRequested);
-  await context.messages.add(tx, context.tenantId, notice, NOTICE_LIFETIME_SECONDS);
+  await tellUser(tx, context, user, NOTICES.emailChangeRequested);
 }
 
 /**
@@ -138,8 +135,8 @@ export async function verifyEmail(tx: TenantSql, context: Context, token: string
     // Whoever reads the old mailbox may have asked for a link before.
     await tx`
       update password_resets set used_at = now() where user_id = ${userId} and used_at is null`;
+    await tellOfChange(tx, context, userId, before);
   }
-  if (isChange) await tellOfChange(tx, context, userId, before);
 }
 
 /** @throws AppError `conflict` when another user got the address at the same moment */
@@ -173,7 +170,7 @@ export async function resendVerification(
   const user = await getEmailOwner(tx, userId);
   const [pending] = await tx<{ email: string }[]>`
     select email from email_verifications where user_id = ${userId} order by id desc limit 1`;
-  const email = pending?.email ?? (user.is_verified ? null : user.email);
+  const email = pending?.email ?? (user.email_verified ? null : user.email);
   if (email === null) {
     throw new AppError("conflict", "There is no e-mail address to verify.");
   }
@@ -205,16 +202,13 @@ async function tellOfChange(
   }
 }
 
-interface EmailOwner {
-  email: string | null;
-  is_verified: boolean;
-  phone: string;
+interface EmailOwner extends Reachable {
   display: string;
 }
 
 async function getEmailOwner(tx: TenantSql, userId: number): Promise<EmailOwner> {
   const [user] = await tx<EmailOwner[]>`
-    select email, email_verified_at is not null as is_verified, primary_mobile as phone,
+    select email, email_verified_at is not null as email_verified, primary_mobile,
            coalesce(email, username) as display
       from users
      where id = ${userId}

@@ -2,13 +2,18 @@ import { z } from "zod";
 import { CurrentPassword, Email, FullName, Token } from "../auth/schemas.ts";
 import { ListQuery, pageOf, Search } from "../plugins/lists.ts";
 
+/** How a user is named wherever one is shown. */
+const person = {
+  id: z.int().meta({ examples: [7] }),
+  username: z.string().meta({ examples: ["user-afe80079fb38b"] }),
+  full_name: z.string().meta({ examples: ["Ada Lovelace"] }),
+  email: z.email().nullable(),
+  primary_mobile: z.string().meta({ description: "In E.164.", examples: ["+201001234567"] }),
+};
+
 export const Profile = z
   .object({
-    id: z.int().meta({ examples: [7] }),
-    username: z.string().meta({ examples: ["user-afe80079fb38b"] }),
-    full_name: z.string().meta({ examples: ["Ada Lovelace"] }),
-    email: z.email().nullable(),
-    primary_mobile: z.string().meta({ description: "In E.164.", examples: ["+201001234567"] }),
+    ...person,
     email_verified: z.boolean(),
     phone_verified: z.boolean(),
     account_uid: z.uuid(),
@@ -26,11 +31,7 @@ export type Profile = z.infer<typeof Profile>;
 export const SessionTest = z
   .object({
     user: z.object({
-      id: z.int().meta({ examples: [7] }),
-      username: z.string().meta({ examples: ["user-afe80079fb38b"] }),
-      full_name: z.string().meta({ examples: ["Ada Lovelace"] }),
-      email: z.email().nullable(),
-      primary_mobile: z.string().meta({ description: "In E.164.", examples: ["+201001234567"] }),
+      ...person,
       account_uid: z.uuid(),
     }),
     token_expires_at: z.date().meta({ description: "When the access token expires." }),
@@ -90,11 +91,7 @@ export const Id = z.coerce
 
 export const ManagedUser = z
   .object({
-    id: z.int().meta({ examples: [7] }),
-    username: z.string().meta({ examples: ["user-afe80079fb38b"] }),
-    full_name: z.string().meta({ examples: ["Ada Lovelace"] }),
-    email: z.email().nullable(),
-    primary_mobile: z.string().meta({ description: "In E.164.", examples: ["+201001234567"] }),
+    ...person,
     is_active: z.boolean(),
     is_tenant_admin: z.boolean(),
     is_2fa_enabled: z.boolean(),

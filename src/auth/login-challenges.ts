@@ -3,6 +3,7 @@ import type { TenantSql } from "../db/transactions.ts";
 import { AppError } from "../errors.ts";
 import { randomToken, sha256 } from "../keys.ts";
 import { NOTICES } from "../messaging/messages.ts";
+import { accountColumns } from "./accounts.ts";
 import type { Context } from "./context.ts";
 import { completeLogin, type LoggedIn } from "./completed-login.ts";
 import { tellUser } from "./notices.ts";
@@ -129,8 +130,7 @@ async function lockChallenge(
        for no key update`;
   const [row] = await tx<LockedChallenge[]>`
     select
-      u.id, u.account_uid, u.username, u.full_name, u.email, u.primary_mobile, u.password_hash,
-      u.is_active, u.email_verified_at is not null as email_verified, u.two_fa_type,
+      ${accountColumns},
       c.id as challenge_id, c.is_remembered,
       case when c.code_expires_at > now() then c.code_hash end as code_hash
     from login_challenges c

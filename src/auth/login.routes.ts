@@ -1,3 +1,4 @@
+import type { FastifyRequest } from "fastify";
 import type { FastifyPluginAsyncZod } from "fastify-type-provider-zod";
 import { z } from "zod";
 import { AppError } from "../errors.ts";
@@ -27,6 +28,19 @@ export const loginRoutes: FastifyPluginAsyncZod<{ services: Services }> = async 
 ) => {
   const { passwords } = services;
   const tags = ["Authentication"];
+
+  /** The answer to a second step. A refused code is counted, so it is thrown after the commit. */
+  async function finishLogin(
+    request: FastifyRequest,
+    step: Parameters<typeof finishChallenge>[2],
+  ): Promise<z.infer<typeof LoggedInAnswer>> {
+    const context = contextOf(request, services);
+    const result = await request.tenant.transaction((tx) =>
+      finishChallenge(tx, context, step, lifetimesOf(services)),
+    );
+    if (result instanceof AppError) throw result;
+    return loggedInAnswer(app, services, request.tenantInfo.id, result);
+  }
 
   app.post(
     "/login/",
@@ -86,18 +100,9 @@ export const loginRoutes: FastifyPluginAsyncZod<{ services: Services }> = async 
         },
       },
     },
-    async (request) => {
+    (request) => {
       const { session_id: sessionId, code } = request.body;
-      const result = await request.tenant.transaction((tx) =>
-        finishChallenge(
-          tx,
-          contextOf(request, services),
-          { sessionId, code, kind: "code" },
-          lifetimesOf(services),
-        ),
-      );
-      if (result instanceof AppError) throw result;
-      return loggedInAnswer(app, services, request.tenantInfo.id, result);
+      return finishLogin(request, { sessionId, code, kind: "code" });
     },
   );
 
@@ -141,18 +146,9 @@ export const loginRoutes: FastifyPluginAsyncZod<{ services: Services }> = async 
         },
       },
     },
-    async (request) => {
+    (request) => {
       const { session_id: sessionId, backup_code: code } = request.body;
-      const result = await request.tenant.transaction((tx) =>
-        finishChallenge(
-          tx,
-          contextOf(request, services),
-          { sessionId, code, kind: "backup" },
-          lifetimesOf(services),
-        ),
-      );
-      if (result instanceof AppError) throw result;
-      return loggedInAnswer(app, services, request.tenantInfo.id, result);
+      return finishLogin(request, { sessionId, code, kind: "backup" });
     },
   );
 

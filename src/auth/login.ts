@@ -3,6 +3,7 @@ import type { TenantConnection } from "../db/tenant-database.ts";
 import { AppError } from "../errors.ts";
 import { networkOf } from "../networks.ts";
 import { maskEmail, maskPhone, parsePhone } from "../phones.ts";
+import { accountColumns, namedBy } from "./accounts.ts";
 import { completeLogin, type LoggedIn } from "./completed-login.ts";
 import type { Context } from "./context.ts";
 import { forgetFailures } from "./failures.ts";
@@ -34,7 +35,8 @@ export async function login(
   { identifier, password, isRemembered }: LoginRequest,
   lifetimes: SessionLifetimes,
 ): Promise<LoggedIn | Challenge> {
-  const account = await findAccount(tenant, identifier);
+  const [account] = await tenant.query<Account[]>`
+    select ${accountColumns} from users u where ${namedBy(identifier)} limit 1`;
   const subject = account
     ? passwordSubject(context, account.id)
     : context.keys.mac("login-failures", context.tenantId, "unknown", identifier.toLowerCase());
@@ -69,21 +71,6 @@ export async function login(
       ? completeLogin(tx, context, current, { isRemembered, factor: null }, lifetimes)
       : startChallenge(tx, context, current, isRemembered);
   });
-}
-
-/** The account of an e-mail address, a phone number or a username. */
-async function findAccount(
-  tenant: TenantConnection,
-  identifier: string,
-): Promise<Account | undefined> {
-  const text = identifier.trim().toLowerCase();
-  const [account] = await tenant.query<Account[]>`
-    select id, account_uid, username, full_name, email, primary_mobile, password_hash, is_active,
-           email_verified_at is not null as email_verified, two_fa_type
-      from users
-     where email = ${text} or username = ${text} or primary_mobile = ${parsePhone(text) ?? text}
-     limit 1`;
-  return account;
 }
 
 function invalidCredentials(): AppError {

@@ -2,6 +2,7 @@ import { recordSecurity } from "../audit/security-log.ts";
 import type { TenantConnection } from "../db/tenant-database.ts";
 import { AppError } from "../errors.ts";
 import { networkOf } from "../networks.ts";
+import { accountColumns } from "./accounts.ts";
 import type { Context } from "./context.ts";
 import { countTry, type FailureLimit, forgetFailures } from "./failures.ts";
 import type { PasswordHasher } from "./passwords.ts";
@@ -53,10 +54,7 @@ export async function confirmPassword(
   password: string,
 ): Promise<Account> {
   const [account] = await tenant.query<Account[]>`
-    select id, account_uid, username, full_name, email, primary_mobile, password_hash, is_active,
-           email_verified_at is not null as email_verified, two_fa_type
-      from users
-     where id = ${userId}`;
+    select ${accountColumns} from users u where u.id = ${userId}`;
   const subject = passwordSubject(context, userId);
   const hash = account?.password_hash;
   const result = await checkPassword(tenant, passwords, context, subject, { password, hash });

@@ -4,7 +4,7 @@ import type { TenantSql } from "../db/transactions.ts";
 import { AppError } from "../errors.ts";
 import { randomToken, sha256 } from "../keys.ts";
 import { decoySms, NOTICES, noticeTo, passwordLink } from "../messaging/messages.ts";
-import { parsePhone } from "../phones.ts";
+import { accountColumns, namedBy } from "./accounts.ts";
 import type { Context } from "./context.ts";
 import { forgetFailures } from "./failures.ts";
 import { linkWithToken } from "./links.ts";
@@ -69,13 +69,11 @@ export async function forgotPassword(
 
 /** The user, whose row is held so that links asked for at once are counted one after the other. */
 async function findActiveUser(tx: TenantSql, identifier: string): Promise<Account | undefined> {
-  const text = identifier.trim().toLowerCase();
   const [user] = await tx<Account[]>`
-    select id, account_uid, username, full_name, email, primary_mobile, password_hash, is_active,
-           email_verified_at is not null as email_verified, two_fa_type
-      from users
-     where (email = ${text} or username = ${text} or primary_mobile = ${parsePhone(text) ?? text})
-       and is_active
+    select ${accountColumns}
+      from users u
+     where ${namedBy(identifier)}
+       and u.is_active
      limit 1
        for no key update`;
   return user;
@@ -95,9 +93,7 @@ export async function resetPassword(
   { token, password }: { token: string; password: string },
 ): Promise<void> {
   const [user] = await tenant.query<Account[]>`
-    select u.id, u.account_uid, u.username, u.full_name, u.email, u.primary_mobile,
-           u.password_hash, u.is_active, u.email_verified_at is not null as email_verified,
-           u.two_fa_type
+    select ${accountColumns}
       from password_resets r
       join users u on u.id = r.user_id
      where r.token_hash = ${sha256(token)}

@@ -4,6 +4,7 @@ import { recordSecurity, type SecurityAction } from "../audit/security-log.ts";
 import type { TenantSql } from "../db/transactions.ts";
 import { AppError } from "../errors.ts";
 import { NOTICES } from "../messaging/messages.ts";
+import { accountColumns } from "./accounts.ts";
 import type { Context } from "./context.ts";
 import { endChallenges } from "./login-challenges.ts";
 import { tellUser } from "./notices.ts";
@@ -212,10 +213,7 @@ async function lockFactor(tx: TenantSql, userId: number, expected: "on" | "off")
 
 async function getAccount(tx: TenantSql, userId: number): Promise<Account> {
   const [user] = await tx<Account[]>`
-    select id, account_uid, username, full_name, email, primary_mobile, password_hash, is_active,
-           email_verified_at is not null as email_verified, two_fa_type
-      from users
-     where id = ${userId}`;
+    select ${accountColumns} from users u where u.id = ${userId}`;
   if (!user) throw new AppError("not_found", "There is no such account.");
   return user;
 }
