@@ -6,7 +6,8 @@ import fastifyPlugin from "fastify-plugin";
 import { hasZodFastifySchemaValidationErrors } from "fastify-type-provider-zod";
 import postgres from "postgres";
 import { z } from "zod";
-import { AppError, type ErrorCode, type FieldErrors, STATUS_BY_CODE } from "../errors.ts";
+import { AppError, type ErrorCode, STATUS_BY_CODE } from "../errors.ts";
+import { toFieldErrors } from "./field-errors.ts";
 
 /** Where the codes are explained; the fragment of a problem's `type`. */
 const ERROR_DOCS = "https://ouvira.dev/errors/";
@@ -135,11 +136,7 @@ export function onClientError(error: Error & { code?: string }, socket: Socket):
 function toAppError(error: unknown): AppError {
   if (error instanceof AppError) return error;
   if (hasZodFastifySchemaValidationErrors(error)) {
-    const errors: FieldErrors = {};
-    for (const issue of error.validation) {
-      const path = issue.instancePath.split("/").filter(Boolean).join(".");
-      (errors[path || "body"] ??= []).push(issue.message ?? "This value is not valid.");
-    }
+    const errors = toFieldErrors(error.validation);
     const where =
       error.validationContext === "querystring" ? "query" : (error.validationContext ?? "body");
     return new AppError("validation_error", `The request ${where} is invalid.`, { errors });
