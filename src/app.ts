@@ -5,8 +5,12 @@ import {
   type ZodTypeProvider,
 } from "fastify-type-provider-zod";
 import { randomUUID } from "node:crypto";
+import { PERMISSION_CODES } from "./access-control/catalogue.ts";
+import { accessControlRoutes } from "./access-control/routes.ts";
 import { accountRoutes } from "./account/routes.ts";
+import { auditRoutes } from "./audit/routes.ts";
 import { authRoutes } from "./auth/routes.ts";
+import { companyRoutes } from "./company/routes.ts";
 import { messagingRoutes } from "./messaging/routes.ts";
 import { authenticationPlugin } from "./plugins/authentication.ts";
 import { errorPlugin, onClientError, onFrameworkError } from "./plugins/errors.ts";
@@ -55,7 +59,7 @@ export async function buildApp(
 
   await app.register(shutdownPlugin);
   await app.register(errorPlugin);
-  await app.register(guardPlugin);
+  await app.register(guardPlugin, { permissions: PERMISSION_CODES });
   await app.register(securityPlugin, { services });
   await app.register(rateLimitPlugin, { services });
   await app.register(openapiPlugin, { services });
@@ -71,6 +75,9 @@ export async function buildApp(
       await api.register(guardEnforcementPlugin);
       await api.register(authRoutes, { prefix: "/auth", services });
       await api.register(accountRoutes, { prefix: "/account", services });
+      await api.register(companyRoutes, { prefix: "/company" });
+      await api.register(accessControlRoutes, { prefix: "/access-control", services });
+      await api.register(auditRoutes, { prefix: "/audit" });
     },
     { prefix: "/api" },
   );

@@ -1,10 +1,10 @@
-import postgres from "postgres";
 import { recordSecurity } from "../audit/security-log.ts";
 import type { Context } from "../auth/context.ts";
 import { countTry, EVERYWHERE, type FailureLimit } from "../auth/failures.ts";
 import { linkWithToken } from "../auth/links.ts";
 import { NOTICE_LIFETIME_SECONDS, type Reachable, tellUser } from "../auth/notices.ts";
 import type { TenantSql } from "../db/transactions.ts";
+import { violatedUnique } from "../db/violations.ts";
 import { AppError } from "../errors.ts";
 import { randomToken, sha256 } from "../keys.ts";
 import { knownAddressEmail, NOTICES, noticeTo, verificationEmail } from "../messaging/messages.ts";
@@ -17,9 +17,6 @@ const LIVE_VERIFICATIONS_MAX = 3;
 
 /** Links a user has sent in an hour, to whichever address: what a stranger's mailbox can be sent. */
 const SENDS: FailureLimit = { triesMax: 5, lockMinutes: 60 };
-
-/** SQLSTATE of a unique constraint that was hit. */
-const UNIQUE_VIOLATION = "23505";
 
 /**
  * Sends the link that shows that an address is the user's, with the caller's transaction. Somebody
@@ -146,14 +143,12 @@ async function setEmail(tx: TenantSql, userId: number, email: string): Promise<v
       update users set email = ${email}, email_verified_at = now(), updated_at = now()
        where id = ${userId}`;
   } catch (error) {
-    if (error instanceof postgres.PostgresError && error.code === UNIQUE_VIOLATION) {
-      throw addressTaken(error);
-    }
-    throw error;
+    if (violatedUnique(error) === undefined) throw error;
+    throw addressTaken(error);
   }
 }
 
-function addressTaken(cause?: Error): AppError {
+function addressTaken(cause?: unknown): AppError {
   return new AppError("conflict", "This e-mail address has an account.", { cause });
 }
 

@@ -101,7 +101,7 @@ export const ManagedUser = z
   .meta({ id: "ManagedUser", description: "A user as the tenant's admins see one." });
 export type ManagedUser = z.infer<typeof ManagedUser>;
 
-export const UsersQuery = ListQuery.extend({ search: Search });
+export const UsersQuery = ListQuery.extend({ search: Search, company: Id.optional() });
 export const UsersPage = pageOf(ManagedUser).meta({ id: "UsersPage" });
 
 export const UserChange = z

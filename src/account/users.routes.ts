@@ -20,12 +20,13 @@ export const userRoutes: FastifyPluginAsyncZod<{ services: Services }> = async (
   app.get(
     "/",
     {
-      config: { guard: "tenant-admin" },
+      config: { guard: "members.view" },
       schema: {
         operationId: "listUsers",
         tags,
-        summary: "The users of the tenant",
-        description: "By name. `search` finds parts of names, e-mail addresses and phone numbers.",
+        summary: "The users of the tenant, or of a company",
+        description:
+          "By name. The tenant's admins see everybody; with `company`, whoever holds `members.view` there sees its members. `search` finds parts of names, e-mail addresses and phone numbers.",
         querystring: UsersQuery,
         response: {
           200: UsersPage,
@@ -34,8 +35,13 @@ export const userRoutes: FastifyPluginAsyncZod<{ services: Services }> = async (
       },
     },
     async (request) => {
-      const { search, ...page } = request.query;
-      const users = await listUsers(request.tenant, { search, ...rangeOf(page) });
+      const { search, company, ...page } = request.query;
+      const users = await listUsers(
+        request.tenant,
+        request.actor,
+        { search, company },
+        rangeOf(page),
+      );
       return sendPage(request, page, users);
     },
   );

@@ -1,44 +1,70 @@
+import { companiesWith, denied, requireAccess } from "../access-control/access.ts";
+import type { Actor } from "../audit/actor.ts";
 import { recordSecurity, type SecurityAction } from "../audit/security-log.ts";
 import type { Context } from "../auth/context.ts";
 import { tellUser } from "../auth/notices.ts";
 import { forgetWrongCodes, removeSecondFactor } from "../auth/second-factor-settings.ts";
 import { endSessions, notifyPrincipal } from "../auth/sessions.ts";
 import { displayOf } from "../auth/users.ts";
+import { sql } from "../db/sql.ts";
 import type { TenantConnection } from "../db/tenant-database.ts";
 import type { TenantSql } from "../db/transactions.ts";
 import { AppError } from "../errors.ts";
 import { type Notice, NOTICES } from "../messaging/messages.ts";
-import type { Page } from "../pages.ts";
+import { type Page, type Range, readPage, searchPattern } from "../pages.ts";
 import type { ManagedUser, UserChange } from "./schemas.ts";
 
 interface ManagedRow extends ManagedUser {
   email_verified: boolean;
 }
 
-/** The users of a tenant, by name. `search` finds parts of names, addresses and numbers. */
+export interface UserFilter {
+  readonly search: string | undefined;
+  /** Only its members. */
+  readonly company: number | undefined;
+}
+
+/**
+ * The users of the tenant, for its admins; the members of a company, for whoever may see them. By name;
+ * `search` finds parts of names, addresses and numbers.
+ *
+ * @throws AppError `not_found` for a company the caller does not see, `permission_denied`
+ */
 export async function listUsers(
   tenant: TenantConnection,
-  { search, limit, offset }: { search: string | undefined; limit: number; offset: number },
+  actor: Actor,
+  { search, company }: UserFilter,
+  { limit, offset }: Range,
 ): Promise<Page<ManagedUser>> {
-  const pattern = search === undefined ? null : `%${search.replace(/[\\%_]/g, "\\$&")}%`;
+  if (company !== undefined) await requireAccess(tenant.query, actor, company, "members.view");
+  else await requireEveryCompany(tenant, actor);
+  const pattern = searchPattern(search);
+  const companyId = company ?? null;
+  const from = sql`
+    from users
+    where (
+        ${pattern}::text is null
+        or full_name ilike ${pattern} or email ilike ${pattern}
+        or username ilike ${pattern} or primary_mobile like ${pattern})
+      and (${companyId}::bigint is null or id in (
+        select "user" from user_companies where company = ${companyId}::bigint and deleted_at is null))`;
   // Slow where there are many: not on a connection that others wait for.
-  return tenant.transaction(async (tx) => {
-    const [counted] = await tx<{ count: number }[]>`
-      select count(*) as count from users
-       where ${pattern}::text is null
-          or full_name ilike ${pattern} or email ilike ${pattern}
-          or username ilike ${pattern} or primary_mobile like ${pattern}`;
-    const results = await tx<ManagedUser[]>`
+  return readPage<ManagedUser>(
+    tenant,
+    sql`
       select id, username, full_name, email, primary_mobile, is_active, is_tenant_admin,
              two_fa_type is not null as is_2fa_enabled, date_joined, last_login
-        from users
-       where ${pattern}::text is null
-          or full_name ilike ${pattern} or email ilike ${pattern}
-          or username ilike ${pattern} or primary_mobile like ${pattern}
-       order by full_name, id
-       limit ${limit}::int offset ${offset}::int`;
-    return { count: counted?.count ?? 0, results };
-  });
+      ${from}
+      order by full_name, id
+      limit ${limit}::int offset ${offset}::int`,
+    sql`select count(*) as count ${from}`,
+    false,
+  );
+}
+
+async function requireEveryCompany(tenant: TenantConnection, actor: Actor): Promise<void> {
+  if ((await companiesWith(tenant.query, actor, "members.view")) === "all") return;
+  throw denied("Only an admin of this tenant sees all its users. Name a company.");
 }
 
 /** @throws AppError `not_found` */

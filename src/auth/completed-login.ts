@@ -1,4 +1,4 @@
-import { recordSecurity } from "../audit/security-log.ts";
+import { recordSecurity, storedUserAgent } from "../audit/security-log.ts";
 import type { TenantSql } from "../db/transactions.ts";
 import type { Context } from "./context.ts";
 import { type SessionLifetimes, startSession, type StartedSession } from "./sessions.ts";
@@ -21,6 +21,7 @@ export async function completeLogin(
   const seconds = how.isRemembered ? lifetimes.rememberedSeconds : lifetimes.seconds;
   const session = await startSession(tx, context, account.id, seconds);
   await tx`update users set last_login = now() where id = ${account.id}`;
+  await notifyNewDevice(tx, context, account.id, session.id);
   await recordSecurity(tx, {
     action: "LOGIN_SUCCEEDED",
     userId: account.id,
@@ -34,4 +35,27 @@ export async function completeLogin(
   });
   const { id, account_uid, username, full_name, email, primary_mobile } = account;
   return { user: { id, account_uid, username, full_name, email, primary_mobile }, session };
+}
+
+/**
+ * Notifies a user of a login by a client that called itself otherwise in all their logins before. Logins
+ * that are long over are forgotten (`purge.ts`), and their clients with them.
+ */
+async function notifyNewDevice(
+  tx: TenantSql,
+  { client }: Context,
+  userId: number,
+  sessionId: number,
+): Promise<void> {
+  const device = storedUserAgent(client);
+  const message = `New login from ${device ?? "an unnamed client"} (${client.ip}).`;
+  await tx`
+    insert into notifications (user_id, message)
+    select ${userId}, ${message}
+     where exists (
+             select 1 from login_sessions where user_id = ${userId} and id <> ${sessionId})
+       and not exists (
+             select 1 from login_sessions
+              where user_id = ${userId} and id <> ${sessionId}
+                and user_agent is not distinct from ${device}::text)`;
 }

@@ -11,7 +11,7 @@ export interface LinkBase {
  */
 export function linkWithToken(
   { frontendUrl, subdomain }: LinkBase,
-  page: "reset-password" | "verify-email",
+  page: "reset-password" | "verify-email" | "accept-invitation",
   token: string,
 ): string {
   return `${frontendUrl}/${page}?tenant=${encodeURIComponent(subdomain)}#token=${token}`;

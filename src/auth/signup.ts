@@ -1,7 +1,7 @@
-import postgres from "postgres";
 import { sendVerification } from "../account/email-verification.ts";
 import { recordSecurity } from "../audit/security-log.ts";
 import type { TenantSql } from "../db/transactions.ts";
+import { violatedUnique } from "../db/violations.ts";
 import { AppError } from "../errors.ts";
 import { randomCode, randomToken, sha256 } from "../keys.ts";
 import { decoySms, knownNumberSms, signupCodeSms } from "../messaging/messages.ts";
@@ -30,9 +30,6 @@ const CODES_COMPARED_MAX = 5;
 const VERIFICATION_LIFETIME_MINUTES = 15;
 /** How long an address stays claimed by somebody who has not shown that it is theirs. */
 const UNVERIFIED_EMAIL_HOURS = 24;
-
-/** SQLSTATE of a unique constraint that was hit. */
-const UNIQUE_VIOLATION = "23505";
 
 /**
  * Begins a sign-up: a code goes out by SMS. A number that has an account gets a message that says so
@@ -241,8 +238,9 @@ async function insertUser(
     if (!row) throw new Error("The user was not created");
     return row;
   } catch (error) {
-    if (!(error instanceof postgres.PostgresError) || error.code !== UNIQUE_VIOLATION) throw error;
-    const isEmail = error.constraint_name === "users_email_key";
+    const taken = violatedUnique(error);
+    if (taken === undefined) throw error;
+    const isEmail = taken === "users_email_key";
     throw new AppError(
       "conflict",
       isEmail ? "This e-mail address has an account." : "This phone number has an account.",

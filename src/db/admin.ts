@@ -1,5 +1,5 @@
 import { Connection, type ConnectionOptions } from "./connection.ts";
-import { type SqlValue, sql } from "./sql.ts";
+import { type RunSql, type SqlValue, sql } from "./sql.ts";
 
 /**
  * How long DDL may run or wait for a lock. A migration that waits for a busy table makes every
@@ -10,12 +10,6 @@ const TIMEOUTS = {
   lockTimeoutMs: 3_000,
   idleInTransactionTimeoutMs: 60_000,
 };
-
-/** Runs a statement with values and gives its rows. */
-export type AdminSql = <Rows extends readonly object[] = readonly object[]>(
-  strings: TemplateStringsArray,
-  ...values: readonly SqlValue[]
-) => Promise<Rows[number][]>;
 
 /**
  * A connection of the role that owns the tables: migrations, provisioning, checks. Never used to
@@ -38,7 +32,7 @@ export class AdminConnection {
     );
   }
 
-  readonly query: AdminSql = async <Rows extends readonly object[]>(
+  readonly query: RunSql = async <Rows extends readonly object[]>(
     strings: TemplateStringsArray,
     ...values: readonly SqlValue[]
   ) => {

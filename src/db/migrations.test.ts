@@ -3,7 +3,7 @@ import { createRegistry, type TestRegistry } from "../../test/registry.ts";
 import { createTenant } from "../tenants/provisioning.ts";
 import { withAdmin } from "./admin.ts";
 import { migrateRegistry } from "./registry-migrations.ts";
-import { loadTenantMigrations } from "./tenant-migrations.ts";
+import { fillPlaceholders, loadTenantMigrations } from "./tenant-migrations.ts";
 
 let registry: TestRegistry;
 
@@ -57,10 +57,10 @@ describe("the tenants' migrations", () => {
       );
 
     for (const { down } of migrations.toReversed()) {
-      await run(down.replaceAll("{{tenant_role}}", schema));
+      await run(fillPlaceholders(down, schema));
     }
     const between = await describeSchema(schema);
-    for (const { up } of migrations) await run(up.replaceAll("{{tenant_role}}", schema));
+    for (const { up } of migrations) await run(fillPlaceholders(up, schema));
 
     expect(between).toHaveLength(0);
     expect(before.length).toBeGreaterThan(0);

@@ -133,3 +133,9 @@ function encodeElement(value: Scalar): string {
   const text = encode(value);
   return text === null ? "NULL" : `"${text.replace(/["\\]/g, "\\$&")}"`;
 }
+
+/** Runs a statement and gives its rows: what a connection, a transaction and a shared lane have alike. */
+export type RunSql = <Rows extends readonly object[] = readonly object[]>(
+  strings: TemplateStringsArray,
+  ...values: readonly SqlValue[]
+) => Promise<Rows[number][]>;

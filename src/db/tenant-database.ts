@@ -1,6 +1,6 @@
 import type { ConnectionOptions, Scope } from "./connection.ts";
 import { Lane } from "./lane.ts";
-import { type SqlValue, sql, type Statement } from "./sql.ts";
+import { type RunSql, type SqlValue, sql, type Statement } from "./sql.ts";
 import { type TenantSql, TransactionPool } from "./transactions.ts";
 
 /**
@@ -13,10 +13,7 @@ export interface TenantConnection {
    * Runs one statement in one round trip. For what is quick and waits for nobody's lock: the
    * connection is shared with other tenants.
    */
-  query<Rows extends readonly object[] = readonly object[]>(
-    strings: TemplateStringsArray,
-    ...values: readonly SqlValue[]
-  ): Promise<Rows[number][]>;
+  readonly query: RunSql;
 
   /**
    * Runs several statements in one round trip and one transaction; gives the rows of each. Same

@@ -1,11 +1,13 @@
 import { readdir, readFile } from "node:fs/promises";
 import path from "node:path";
+import { builtInPermissionRows } from "../access-control/catalogue.ts";
 import { TENANT_MIGRATIONS_DIR } from "../paths.ts";
 
 /**
  * One file of `tenant-migrations/`, in node-pg-migrate's format: its name is the version, the parts
  * stand under `-- Up Migration` and `-- Down Migration`. `{{tenant_role}}` stands for the role that
  * serves the tenant's requests: what it may do is written beside each table.
+ * `{{built_in_permissions}}` stands for the rows of the catalogue that the code declares.
  */
 export interface TenantMigration {
   readonly name: string;
@@ -43,6 +45,13 @@ export async function loadTenantMigrations(
   );
 }
 
+/** The SQL of a migration for one tenant. */
+export function fillPlaceholders(text: string, tenantRole: string): string {
+  return text
+    .replaceAll("{{tenant_role}}", tenantRole)
+    .replaceAll("{{built_in_permissions}}", () => builtInPermissionRows());
+}
+
 /** The version of a schema with every migration applied. */
 export function newestVersion(migrations: readonly TenantMigration[]): string {
   return migrations.at(-1)?.name ?? "";
@@ -76,7 +85,7 @@ export function upgradeText(
     .slice(applied.length)
     .map(
       ({ name, up }) =>
-        `${up.replaceAll("{{tenant_role}}", tenantRole)};
+        `${fillPlaceholders(up, tenantRole)};
         insert into pgmigrations (name, run_on) values ('${name}', now());`,
     )
     .join("\n");

@@ -60,6 +60,32 @@ export function knownAddressEmail(to: string): Message {
   };
 }
 
+/** Characters of a name in a message: names are chosen by those who send it. */
+const NAME_LENGTH_MAX = 80;
+
+/** The link with which somebody who was invited joins a company. */
+export function invitationEmail(
+  to: string,
+  offer: { companyName: string; inviter: string; link: string; expiresAt: Date },
+): Message {
+  const company = shortened(offer.companyName);
+  const until = offer.expiresAt.toISOString().slice(0, 16).replace("T", " ");
+  return {
+    channel: "email",
+    to,
+    subject: `You are invited to ${company}`,
+    body: `${shortened(offer.inviter)} invites you to "${company}". Open this link to accept:\n\n${offer.link}\n\nIt works until ${until} UTC, for an account with this e-mail address: sign up with it if you have none, then open the link again. If you do not know what this is, do nothing.`,
+  };
+}
+
+/** A name that people chose, on one line and of bounded length. */
+function shortened(name: string): string {
+  const line = name.replace(/\s+/g, " ");
+  const characters = [...line];
+  if (characters.length <= NAME_LENGTH_MAX) return line;
+  return `${characters.slice(0, NAME_LENGTH_MAX - 1).join("")}…`;
+}
+
 /** What a user is told about their own account, by e-mail or SMS. */
 export interface Notice {
   readonly subject: string;

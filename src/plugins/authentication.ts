@@ -2,6 +2,7 @@ import fastifyJwt from "@fastify/jwt";
 import type { FastifyInstance, FastifyRequest } from "fastify";
 import fastifyPlugin from "fastify-plugin";
 import { z } from "zod";
+import type { ClientDetails } from "../audit/security-log.ts";
 import type { Principal } from "../auth/principals.ts";
 import type { Context } from "../auth/context.ts";
 import { AppError } from "../errors.ts";
@@ -150,9 +151,14 @@ export function contextOf(request: FastifyRequest, services: Services): Context 
     keys: services.keys,
     messages: services.messageQueue,
     frontendUrl: services.config.frontendUrl,
-    client: {
-      ip: addressOf(request.ip, request.socket.remoteAddress),
-      userAgent: request.headers["user-agent"],
-    },
+    client: clientOf(request),
+  };
+}
+
+/** Where a request came from. */
+export function clientOf(request: FastifyRequest): ClientDetails {
+  return {
+    ip: addressOf(request.ip, request.socket.remoteAddress),
+    userAgent: request.headers["user-agent"],
   };
 }

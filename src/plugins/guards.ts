@@ -1,6 +1,9 @@
 import type { FastifyInstance, RouteOptions } from "fastify";
 import fastifyPlugin from "fastify-plugin";
+import type { PermissionCode } from "../access-control/catalogue.ts";
+import { type Actor, makeActor } from "../audit/actor.ts";
 import { AppError } from "../errors.ts";
+import { clientOf } from "./authentication.ts";
 
 /** Who may call a route. */
 export type Guard =
@@ -9,38 +12,64 @@ export type Guard =
   /** Whoever is logged in. */
   | "authenticated"
   /** The tenant's own admins. */
-  | "tenant-admin";
+  | "tenant-admin"
+  /** Whoever has this permission in the company of the row that is touched. */
+  | PermissionCode;
 
 declare module "fastify" {
   interface FastifyContextConfig {
     guard?: Guard;
   }
+  interface FastifyRequest {
+    /** Who is calling, as functions that change something ask for it. Not behind `public`. */
+    actor: Actor;
+  }
 }
 
-const GUARDS: readonly unknown[] = ["public", "authenticated", "tenant-admin"] satisfies Guard[];
+const PLAIN_GUARDS: readonly unknown[] = [
+  "public",
+  "authenticated",
+  "tenant-admin",
+] satisfies Guard[];
 
 /**
- * Every route says who may call it, in `config.guard`; one that does not stops the boot. Guards are
- * enforced here, so that a route cannot declare one and forget to ask for it.
+ * Every route says who may call it, in `config.guard`; one that does not, or that names a permission
+ * that is not declared, stops the boot. So does a permission that no route asks for.
  */
-export const guardPlugin = fastifyPlugin(async (app: FastifyInstance) => {
-  const routes: RouteOptions[] = [];
-  app.addHook("onRoute", (route) => {
-    // The answer to preflights, which @fastify/cors registers: it looks nothing up.
-    if (route.method === "OPTIONS" && route.url === "*") return;
-    routes.push(route);
-  });
-  app.addHook("onReady", async () => {
-    const unguarded = routes.filter(({ config }) => !GUARDS.includes(config?.guard));
-    if (unguarded.length > 0) {
-      const names = unguarded.map(({ method, url }) => `${String(method)} ${url}`).join(", ");
-      throw new Error(`Routes without a guard (config.guard): ${names}`);
-    }
-  });
-});
+export const guardPlugin = fastifyPlugin<{ permissions: readonly string[] }>(
+  async (app: FastifyInstance, { permissions }) => {
+    const routes: RouteOptions[] = [];
+    app.addHook("onRoute", (route) => {
+      // The answer to preflights, which @fastify/cors registers: it looks nothing up.
+      if (route.method === "OPTIONS" && route.url === "*") return;
+      routes.push(route);
+    });
+    app.addHook("onReady", async () => {
+      const isGuard = (guard: unknown) =>
+        PLAIN_GUARDS.includes(guard) || (typeof guard === "string" && permissions.includes(guard));
+      const unguarded = routes.filter(({ config }) => !isGuard(config?.guard));
+      if (unguarded.length > 0) {
+        const names = unguarded.map(
+          ({ method, url, config }) => `${String(method)} ${url} (${String(config?.guard)})`,
+        );
+        throw new Error(`Routes without a known guard (config.guard): ${names.join(", ")}`);
+      }
+      const guards = new Set<unknown>(routes.map(({ config }) => config?.guard));
+      const unused = permissions.filter((permission) => !guards.has(permission));
+      if (unused.length > 0) {
+        throw new Error(`Permissions that no route asks for: ${unused.join(", ")}`);
+      }
+    });
+  },
+);
 
-/** Enforces the declared guards; registered where tenants are known. */
+/**
+ * Enforces the declared guards; registered where tenants are known. Which company a request touches
+ * is known to the function that reads the row: it asks for the permission, in the transaction of the
+ * change. An answer of a route whose functions did not ask never leaves.
+ */
 export const guardEnforcementPlugin = fastifyPlugin(async (app: FastifyInstance) => {
+  app.decorateRequest("actor");
   app.addHook("onRequest", async (request, reply) => {
     const guard = request.routeOptions.config.guard;
     if (guard === "public") return;
@@ -53,8 +82,16 @@ export const guardEnforcementPlugin = fastifyPlugin(async (app: FastifyInstance)
       throw error;
     }
     await app.limits.countUser(request, reply);
+    request.actor = makeActor(request.principal.userId, clientOf(request));
     if (guard === "tenant-admin" && !request.principal.isTenantAdmin) {
       throw new AppError("permission_denied", "Only an admin of this tenant may do this.");
+    }
+  });
+  app.addHook("onSend", async (request, reply) => {
+    const guard = request.routeOptions.config.guard;
+    if (guard === undefined || PLAIN_GUARDS.includes(guard) || reply.statusCode >= 400) return;
+    if (!request.actor.asked.has(guard)) {
+      throw new Error(`${request.routeOptions.url} never asked for ${guard}, which guards it`);
     }
   });
 });

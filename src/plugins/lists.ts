@@ -74,19 +74,31 @@ export function sendPage<Row>(
 ): { count: number; next: string | null; previous: string | null; results: Row[] } {
   const pages = Math.max(1, Math.ceil(count / pageSize));
   if (page > pages) throw new AppError("not_found", `There are only ${pages} pages.`);
+  return {
+    count,
+    next: page < pages ? linkTo(request, { page: page + 1 }) : null,
+    previous: page > 1 ? linkTo(request, { page: page - 1 }) : null,
+    results,
+  };
+}
+
+/**
+ * The address of the same list with other parameters; an undefined one is taken out.
+ *
+ * @throws AppError `bad_host` when a link cannot be made of the Host
+ */
+export function linkTo(
+  request: FastifyRequest,
+  parameters: Readonly<Record<string, string | number | undefined>>,
+): string {
   const origin = `${request.protocol}://${request.host}`;
   if (!URL.canParse(request.url, origin)) {
     throw new AppError("bad_host", "The Host header is not a host and a port.");
   }
-  const linkTo = (number: number): string => {
-    const url = new URL(request.url, origin);
-    url.searchParams.set("page", String(number));
-    return url.href;
-  };
-  return {
-    count,
-    next: page < pages ? linkTo(page + 1) : null,
-    previous: page > 1 ? linkTo(page - 1) : null,
-    results,
-  };
+  const url = new URL(request.url, origin);
+  for (const [name, value] of Object.entries(parameters)) {
+    if (value === undefined) url.searchParams.delete(name);
+    else url.searchParams.set(name, String(value));
+  }
+  return url.href;
 }

@@ -63,8 +63,15 @@ export interface Response {
   content?: Record<string, MediaType>;
 }
 
+/** Media types of what is sent and answered as raw bytes. */
+export interface BinaryTypes {
+  body?: readonly string[];
+  answer?: readonly string[];
+}
+
 /** What a route says that its schemas do not. */
 export interface RouteFacts {
+  binary: BinaryTypes;
   url: string;
   guard: Guard | undefined;
   limits: readonly RouteLimit[];
@@ -149,6 +156,10 @@ const COMPONENTS = {
     "RateLimit-Limit": wholeNumber("Requests that the limit allows in its window.", 5),
     "RateLimit-Remaining": wholeNumber("Requests left in the window.", 0),
     "RateLimit-Reset": wholeNumber("Seconds until the window ends.", 42),
+    ETag: {
+      description: "Names what was answered (RFC 9110 §8.8.3).",
+      schema: { type: "string", examples: ['"9f86d081884c7d65"'] },
+    },
     "WWW-Authenticate": {
       description: "How to authenticate (RFC 6750).",
       schema: { type: "string", examples: ["Bearer"] },
@@ -212,9 +223,41 @@ function completeOperation(method: string, operation: Operation): void {
   for (const [status, response] of Object.entries(operation.responses)) {
     completeAnswer(status, response);
   }
+  addBinary(operation, facts.binary);
+  const need = needOf(facts.guard);
+  if (need !== undefined) {
+    operation.description = [operation.description, need].filter(Boolean).join(" ");
+  }
   const codes = codesOf(method, operation, facts);
   Object.assign(operation.responses, problemResponses(codes));
   if (facts.url.startsWith(TENANT_PREFIX)) addLimits(operation, facts);
+}
+
+/** Bodies and answers of raw bytes, which no schema describes. */
+function addBinary(operation: Operation, { body, answer }: BinaryTypes): void {
+  const contentOf = (types: readonly string[]): Record<string, MediaType> =>
+    Object.fromEntries(
+      types.map((type) => [type, { schema: { type: "string", format: "binary" } }]),
+    );
+  if (body) operation.requestBody = { required: true, content: contentOf(body) };
+  if (answer) {
+    operation.responses["200"] = {
+      description: DESCRIPTION_BY_STATUS[200] ?? "Done.",
+      headers: headerRefs(["ETag"]),
+      content: contentOf(answer),
+    };
+    operation.responses["304"] = {
+      description: "It is what `If-None-Match` names.",
+      headers: headerRefs(["ETag"]),
+    };
+  }
+}
+
+/** What a caller needs besides a login, as a sentence. */
+function needOf(guard: Guard | undefined): string | undefined {
+  if (guard === undefined || guard === "public" || guard === "authenticated") return undefined;
+  if (guard === "tenant-admin") return "For the tenant's admins.";
+  return `Needs \`${guard}\` in the company.`;
 }
 
 /** Says which limits an operation meets, and with which headers every answer tells of them. */
@@ -243,7 +286,7 @@ function codesOf(
   if (requestBody || places.has("query") || places.has("path")) add("validation_error");
   if (places.has("path")) add("not_found");
   if (guard !== "public") add(...TOKEN_CODES);
-  if (guard === "tenant-admin") add("permission_denied");
+  if (guard !== "public" && guard !== "authenticated") add("permission_denied");
   if (isTenantPath(url)) {
     add(...TENANT_CODES);
     if (!SAFE_METHODS.has(method)) add("tenant_read_only");

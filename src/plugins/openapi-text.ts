@@ -1,3 +1,4 @@
+import { PERMISSIONS } from "../access-control/catalogue.ts";
 import { type ErrorCode, STATUS_BY_CODE } from "../errors.ts";
 import type { RouteLimit } from "./rate-limits.ts";
 
@@ -39,7 +40,8 @@ export const MEANING_BY_CODE: Readonly<Record<ErrorCode, string>> = {
   conflict: "A duplicate, or a state that does not allow the change; `detail` says which.",
   payload_too_large: "The body is too large.",
   uri_too_long: "The address is too long.",
-  unsupported_media_type: "The body is not `application/json`.",
+  unsupported_media_type:
+    "The body is not of a kind that the operation takes: `application/json`, mostly.",
   rate_limited: "Too many requests. `Retry-After` says when to try again.",
   headers_too_large: "The headers are too large.",
   internal_error: "Something went wrong. It was logged under this request's id.",
@@ -73,6 +75,10 @@ const CODE_TABLE = (Object.keys(STATUS_BY_CODE) as ErrorCode[])
   .map((code) => `| ${STATUS_BY_CODE[code]} | \`${code}\` | ${MEANING_BY_CODE[code]} |`)
   .join("\n");
 
+const PERMISSION_TABLE = Object.entries(PERMISSIONS)
+  .map(([code, { description }]) => `| \`${code}\` | ${description} |`)
+  .join("\n");
+
 /** The conventions that hold for every operation, in Markdown. */
 export const DESCRIPTION = `
 Multi-tenant backend for B2B products: identity, companies, access control and audit.
@@ -95,11 +101,23 @@ a user belongs to one tenant. Name it in the header \`X-Tenant: <subdomain>\`, o
 Send the \`access\` token of a login as \`Authorization: Bearer <access>\`. It is bound to its tenant.
 When it has expired (401 \`token_expired\`), exchange the \`refresh\` token at \`/api/auth/token/refresh/\`.
 
+# Permissions
+
+Who may do what is decided by the company of the row that is touched. Its roles \`Owner\` and \`Admin\` pass, and so do the
+tenant's own admins, everywhere. Other members need a role that grants the permission; what one of their roles denies
+they have not. Nobody gives, assigns or invites to more than they hold. Rights do not pass from a company to those
+below it. \`/api/access-control/my-permissions/\` says what the caller may do in a company.
+
+| permission | allows to |
+|---|---|
+${PERMISSION_TABLE}
+
 # Lists
 
 \`{"count": 41, "next": "http://…?page=3", "previous": "http://…?page=1", "results": […]}\`, with
 \`?page=\` (from 1), \`?page_size=\` (20 unless said, 100 at most), \`?search=\` and \`?ordering=\`
-(\`name\`, \`-created_at\`) where an operation lists them. A page past the end is 404 \`not_found\`.
+(\`name\`, \`-created_at\`) where an operation lists them. A page past the end is 404 \`not_found\`. The logs also take \`?cursor=\`, the
+\`next_cursor\` of the page before: it costs the same at any depth, and new entries do not shift it.
 
 # Rate limits
 

@@ -238,7 +238,10 @@ describe("the OpenAPI document", () => {
       resolved(media?.schema)?.additionalProperties === false;
     expect(
       namesWhere(({ operation: { requestBody } }) => {
-        return requestBody !== undefined && !isClosed(requestBody.content["application/json"]);
+        const json = requestBody?.content["application/json"];
+        // Raw bytes have no fields.
+        const isBinary = requestBody !== undefined && json === undefined;
+        return requestBody !== undefined && !isBinary && !isClosed(json);
       }),
     ).toEqual([]);
     expect(
@@ -248,6 +251,15 @@ describe("the OpenAPI document", () => {
         ),
       ),
     ).toEqual([]);
+  });
+
+  test("takes raw bytes where it says so, and nowhere else", () => {
+    expect(
+      namesWhere(
+        ({ operation: { requestBody } }) =>
+          requestBody !== undefined && !("application/json" in requestBody.content),
+      ),
+    ).toEqual(["PUT /api/company/{id}/logo/"]);
   });
 
   test("gives every body an example that the route takes", () => {

@@ -11,12 +11,20 @@ import type { Services } from "../services.ts";
 import { apiDocumentRoutes } from "./api-documents.ts";
 import { Problem } from "./errors.ts";
 import {
+  type BinaryTypes,
   codesByStatus,
   completeDocument,
   type Document,
   type RouteFacts,
 } from "./openapi-document.ts";
 import { DESCRIPTION, TAGS } from "./openapi-text.ts";
+
+declare module "fastify" {
+  interface FastifyContextConfig {
+    /** Media types of a body or an answer that is no JSON. */
+    binary?: BinaryTypes;
+  }
+}
 
 /** The codes behind the schemas that {@link problems} has made. */
 const codesBySchema = new WeakMap<object, readonly ErrorCode[]>();
@@ -64,11 +72,14 @@ const transformRoute: SwaggerTransform = (input) => {
     ([status, response]: [string, object]) =>
       ({ status, response, codes: codesBySchema.get(response) }) as const,
   );
-  const answers = responses.filter(({ codes }) => codes === undefined);
+  const binary = route.config?.binary ?? {};
+  // Raw bytes are described from the route's `binary`: their schema has no equal in JSON.
+  const answers = responses.filter(({ codes }) => codes === undefined && !binary.answer);
   const facts: RouteFacts = {
     url,
     guard: route.config?.guard,
     limits: route.config?.limits ?? [],
+    binary,
     codes: responses.flatMap(({ codes = [] }) => codes),
   };
   const answering = {
@@ -76,8 +87,13 @@ const transformRoute: SwaggerTransform = (input) => {
     response: Object.fromEntries(answers.map(({ status, response }) => [status, response])),
     "x-route": facts,
   };
-  return jsonSchemaTransform({ ...input, schema: answering });
+  return jsonSchemaTransform({ ...input, url: withSlash(url), schema: answering });
 };
+
+/** A plugin's own "/" is registered without it; both answer, and documents name the one with it. */
+function withSlash(url: string): string {
+  return url.startsWith("/api/") && !url.endsWith("/") ? `${url}/` : url;
+}
 
 const transformObject: SwaggerTransformObject = (input) =>
   // The two describe the same document; ours names what this service puts into one.

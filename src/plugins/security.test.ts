@@ -387,7 +387,7 @@ describe("what a client writes about itself", () => {
 describe("a route without a guard", () => {
   test("stops the boot and is named", async () => {
     const app = Fastify();
-    await app.register(guardPlugin);
+    await app.register(guardPlugin, { permissions: [] });
     app.get("/with/", { config: { guard: "public" } }, () => "ok");
     app.get("/without/", () => "ok");
 
@@ -396,7 +396,7 @@ describe("a route without a guard", () => {
 
   test("with a guard that does not exist stops it, too", async () => {
     const app = Fastify();
-    await app.register(guardPlugin);
+    await app.register(guardPlugin, { permissions: [] });
     // A guard that the types refuse, as plain JavaScript would let it through.
     app.get("/typo/", { config: { guard: "publik" as "public" } }, () => "ok");
 

@@ -1,5 +1,4 @@
-import type { AdminSql } from "../db/admin.ts";
-import { sql } from "../db/sql.ts";
+import { type RunSql, sql } from "../db/sql.ts";
 
 export type TenantStatus = "active" | "read_only" | "suspended";
 
@@ -30,13 +29,13 @@ const selectTenants = sql`
   join public.tenant_migrations m on m.tenant_id = t.id`;
 
 /** Every tenant, oldest first. */
-export async function listTenants(query: AdminSql): Promise<TenantRecord[]> {
+export async function listTenants(query: RunSql): Promise<TenantRecord[]> {
   return query<TenantRecord[]>`${selectTenants} order by t.id`;
 }
 
 /** The tenant of a subdomain, or undefined. */
 export async function findTenant(
-  query: AdminSql,
+  query: RunSql,
   subdomain: string,
 ): Promise<TenantRecord | undefined> {
   const [tenant] = await query<TenantRecord[]>`

@@ -1,0 +1,185 @@
+import { z } from "zod";
+import { Id } from "../account/schemas.ts";
+import { RowId } from "../plugins/fields.ts";
+import { ListQuery, pageOf } from "../plugins/lists.ts";
+
+const DAY_MS = 86_400_000;
+
+/** A day of UTC or a moment, as the first moment it means and the first one after it. */
+const Moment = z
+  .union([z.iso.date(), z.iso.datetime({ offset: true })], "Enter a date or a time in ISO 8601.")
+  .meta({ description: "A day of UTC, or a moment.", examples: ["2026-11-24"] })
+  .transform((text) => {
+    const start = new Date(text);
+    // A moment is known to a millisecond here, in the log to a microsecond.
+    return { start, end: new Date(start.getTime() + (text.length === 10 ? DAY_MS : 1)) };
+  });
+
+const logQuery = {
+  page: ListQuery.shape.page.unwrap().optional(),
+  page_size: ListQuery.shape.page_size,
+  cursor: z
+    .string()
+    .max(64)
+    .optional()
+    .meta({ description: "`next_cursor` of the page before; instead of `page`." }),
+  action: z
+    .string()
+    .max(50)
+    .optional()
+    .meta({ examples: ["UPDATE"] }),
+  from: Moment.optional(),
+  to: Moment.optional(),
+};
+
+/** What cannot be asked for together. */
+function isConsistent(query: { page?: unknown; cursor?: unknown }): boolean {
+  return query.page === undefined || query.cursor === undefined;
+}
+const INCONSISTENT = { error: "A page or a cursor, not both.", path: ["cursor"] };
+
+export const ActivityQuery = z
+  .strictObject({
+    ...logQuery,
+    company: Id.optional(),
+    entity_type: z
+      .string()
+      .max(50)
+      .optional()
+      .meta({ examples: ["Company"] }),
+    entity_id: Id.optional(),
+    user: Id.optional(),
+  })
+  .refine(isConsistent, INCONSISTENT);
+
+export const OwnActivityQuery = z.strictObject(logQuery).refine(isConsistent, INCONSISTENT);
+
+export const SecurityQuery = z
+  .strictObject({
+    ...logQuery,
+    user: Id.optional().meta({
+      description: "Of this user, for admins of the tenant. The caller's own otherwise.",
+      examples: [7],
+    }),
+    all: z
+      .stringbool({ truthy: ["true"], falsy: ["false"] })
+      .optional()
+      .meta({
+        description:
+          "`true`, for admins of the tenant: of everybody, and what is nobody's, such as a login of an unknown name.",
+        examples: ["true"],
+      }),
+  })
+  .refine(isConsistent, INCONSISTENT)
+  .refine((query) => query.user === undefined || query.all !== true, {
+    error: "One user or all, not both.",
+    path: ["all"],
+  });
+
+const logEntry = {
+  id: RowId,
+  user: RowId.nullable().meta({ description: "Null: nobody who is known." }),
+  user_display: z.string().meta({ examples: ["ada@corp.io"] }),
+  date: z.int().meta({ description: "The day, in UTC: YYYYMMDD.", examples: [20_261_124] }),
+  action: z.string().meta({ examples: ["UPDATE"] }),
+  ip_address: z
+    .string()
+    .nullable()
+    .meta({ examples: ["203.0.113.7"] }),
+  created_at: z.date(),
+};
+const values = z.record(z.string(), z.unknown());
+
+export const ActivityEntry = z
+  .object({
+    ...logEntry,
+    company: RowId.nullable().meta({ description: "Null: the whole tenant's." }),
+    entity_type: z.string().meta({ examples: ["Company"] }),
+    entity_id: RowId,
+    old_values: values.meta({
+      description: "The fields that changed, as they were.",
+      examples: [{ name: "Acme" }],
+    }),
+    new_values: values.meta({
+      description: "The fields that changed, as they are.",
+      examples: [{ name: "Acme Ltd" }],
+    }),
+  })
+  .meta({ id: "ActivityEntry", description: "What somebody changed." });
+export type ActivityEntry = z.infer<typeof ActivityEntry>;
+
+export const SecurityEntry = z
+  .object({
+    ...logEntry,
+    action: z.string().meta({ examples: ["LOGIN_SUCCEEDED"] }),
+    metadata: values.meta({ examples: [{ session: 12, second_factor: "none" }] }),
+  })
+  .meta({ id: "SecurityEntry", description: "What happened to an account." });
+export type SecurityEntry = z.infer<typeof SecurityEntry>;
+
+function logPageOf<Row extends z.ZodType>(row: Row) {
+  return pageOf(row).extend({
+    count: z.int().meta({
+      description:
+        "Entries that were found; counting ends at 10,000, which means that many or more.",
+      examples: [1],
+    }),
+    next: z
+      .url()
+      .nullable()
+      .meta({
+        description: "The next page; null on the last. After a cursor, and past 10,000, by cursor.",
+        examples: [null],
+      }),
+    previous: z
+      .url()
+      .nullable()
+      .meta({
+        description: "The page before; null on the first, and after a cursor.",
+        examples: [null],
+      }),
+    next_cursor: z
+      .string()
+      .nullable()
+      .meta({
+        description: "Where the next page begins, at any depth; null on the last.",
+        examples: ["MTc5NTQ4NjQwMDAwMDAwMC40Mg"],
+      }),
+  });
+}
+export const ActivityPage = logPageOf(ActivityEntry).meta({ id: "ActivityPage" });
+export const SecurityPage = logPageOf(SecurityEntry).meta({ id: "SecurityPage" });
+
+export const Notification = z
+  .object({
+    id: RowId,
+    message: z.string().meta({ examples: ["You are Accountant of Acme Ltd now."] }),
+    read: z.boolean(),
+    created_at: z.date(),
+  })
+  .meta({ id: "Notification", description: "What concerns the caller." });
+export type Notification = z.infer<typeof Notification>;
+
+export const NotificationsQuery = ListQuery.extend({
+  unread: z
+    .stringbool({ truthy: ["true"], falsy: ["false"] })
+    .optional()
+    .meta({ description: "`true`: only those not read.", examples: ["true"] }),
+});
+export const NotificationsPage = pageOf(Notification)
+  .extend({ unread_count: z.int().meta({ examples: [1] }) })
+  .meta({ id: "NotificationsPage" });
+
+export const MarkRead = z
+  .strictObject({
+    notification_id: RowId.optional(),
+    all: z
+      .literal(true)
+      .optional()
+      .meta({ description: "Instead of one: every one of the caller." }),
+  })
+  .refine((body) => (body.notification_id === undefined) !== (body.all === undefined), {
+    error: "Name one notification, or all.",
+    path: ["notification_id"],
+  })
+  .meta({ id: "MarkRead", examples: [{ notification_id: 3 }] });

@@ -1,0 +1,46 @@
+import { requireTenantAdmin } from "../access-control/access.ts";
+import { sql, type Statement } from "../db/sql.ts";
+import type { TenantConnection } from "../db/tenant-database.ts";
+import type { Actor } from "./actor.ts";
+import { type LogPage, type LogPlace, type LogSource, readLogPage } from "./log-pages.ts";
+import { periodConditions, type Period } from "./log-period.ts";
+import type { SecurityEntry } from "./schemas.ts";
+
+const FIELDS = sql`
+  l.id, l.user_id as "user", l.user_display, l.date, l.action, l.metadata,
+  host(l.ip_address) as ip_address, l.created_at`;
+
+export interface SecurityFilter extends Period {
+  readonly action?: string | undefined;
+  /** Somebody, everybody and nobody; undefined for the caller. */
+  readonly user?: number | "all" | undefined;
+}
+
+/**
+ * What happened to the caller's account; for the tenant's admins, to anybody's.
+ *
+ * @throws AppError `permission_denied` for somebody else's, `validation_error` for a cursor that is none
+ */
+export async function listSecurity(
+  tenant: TenantConnection,
+  actor: Actor,
+  { user = actor.userId, action, ...period }: SecurityFilter,
+  place: LogPlace,
+  limit: number,
+): Promise<LogPage<SecurityEntry>> {
+  if (user !== actor.userId) await requireTenantAdmin(tenant.query, actor);
+  return readLogPage<SecurityEntry>(
+    tenant,
+    securitySource({ user, action, ...period }),
+    place,
+    limit,
+  );
+}
+
+/** What is read for a filter; exported to be explained. */
+export function securitySource({ user, action, ...period }: SecurityFilter): LogSource {
+  const conditions: Statement[] = [...periodConditions(period)];
+  if (user !== undefined && user !== "all") conditions.push(sql`l.user_id = ${user}`);
+  if (action !== undefined) conditions.push(sql`l.action = ${action}`);
+  return { fields: FIELDS, table: sql`security_logs`, conditions, companies: null };
+}

@@ -1,0 +1,43 @@
+import { z } from "zod";
+
+/** The id of a row. */
+export const RowId = z
+  .int()
+  .min(1)
+  .meta({ examples: [3] });
+
+/** What every row that can be deleted carries. */
+export const RecordFields = {
+  created_at: z.date(),
+  updated_at: z.date(),
+  deleted_at: z.date().nullable(),
+  is_deleted: z.boolean(),
+};
+
+/** What PostgreSQL cannot store, and what has no place in a line. */
+const CONTROL = /[\u0000-\u001f\u007f]/;
+/** Half of a character: no encoding has it, and jsonb refuses its escape. */
+const LONE_SURROGATE = /\p{Cs}/u;
+/** In a text of several lines tabs and line breaks have a place. */
+const CONTROL_IN_PARAGRAPHS = /[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f]/;
+
+/** A text of one line, not empty. Metadata belongs on what this gives. */
+export function Line(lengthMax: number) {
+  return z
+    .string()
+    .trim()
+    .min(1)
+    .max(lengthMax)
+    .refine((text) => !CONTROL.test(text), "Control characters have no place here.")
+    .refine((text) => !LONE_SURROGATE.test(text), "This is not well-formed Unicode.");
+}
+
+/** A text of any number of lines, perhaps none. */
+export function Paragraphs(lengthMax: number) {
+  return z
+    .string()
+    .trim()
+    .max(lengthMax)
+    .refine((text) => !CONTROL_IN_PARAGRAPHS.test(text), "Control characters have no place here.")
+    .refine((text) => !LONE_SURROGATE.test(text), "This is not well-formed Unicode.");
+}
