@@ -1,5 +1,6 @@
 import { existsSync } from "node:fs";
 import path from "node:path";
+import { parseArgs, type ParseArgsConfig } from "node:util";
 import { type Config, readConfig } from "../src/config.ts";
 import { ConfigError } from "../src/config-error.ts";
 import { type OpenDatabase, openDatabase } from "../src/db/open-database.ts";
@@ -69,5 +70,43 @@ export async function withDatabase(
     await work(database);
   } finally {
     await database.stop();
+  }
+}
+
+type OptionTable = NonNullable<ParseArgsConfig["options"]>;
+
+/** An option with a value. */
+export const STRING = { type: "string" } as const;
+
+/** What every command takes. */
+export const COMMON = {
+  json: { type: "boolean", default: false },
+  help: { type: "boolean", short: "h", default: false },
+} as const satisfies OptionTable;
+
+/** Rows with their columns one below the other. */
+export function table(rows: readonly (readonly string[])[]): string {
+  const widths: number[] = [];
+  for (const row of rows) {
+    row.forEach((cell, column) => {
+      widths[column] = Math.max(widths[column] ?? 0, cell.length);
+    });
+  }
+  return rows
+    .map((row) =>
+      row
+        .map((cell, column) => cell.padEnd(widths[column] ?? 0))
+        .join("  ")
+        .trimEnd(),
+    )
+    .join("\n");
+}
+
+/** The options of a command. @throws UsageError for one that it does not have */
+export function parse<const Options extends OptionTable>(args: string[], options: Options) {
+  try {
+    return parseArgs({ args, options, allowPositionals: true, strict: true });
+  } catch (error) {
+    throw new UsageError(error instanceof Error ? error.message : String(error));
   }
 }

@@ -1,5 +1,4 @@
 /** `npm run tenant -- …`: what operators do with tenants. */
-import { parseArgs, type ParseArgsConfig } from "node:util";
 import { z } from "zod";
 import { linkWithToken } from "../src/auth/links.ts";
 import { findGuessable } from "../src/auth/password-rules.ts";
@@ -12,7 +11,17 @@ import { AppError } from "../src/errors.ts";
 import { createTenant } from "../src/tenants/provisioning.ts";
 import { parseSubdomain } from "../src/tenants/subdomains.ts";
 import { findTenant, listTenants, type TenantRecord } from "../src/tenants/tenants.ts";
-import { readSettings, runCommand, UsageError, withDatabase } from "./command.ts";
+import {
+  COMMON,
+  parse,
+  readSettings,
+  runCommand,
+  STRING,
+  table,
+  UsageError,
+  withDatabase,
+} from "./command.ts";
+import { pruneTenantLogs, verifyTenantLogs } from "./tenant-logs.ts";
 
 const HELP = `
 Operators' commands for tenants. Each takes --json (one JSON document on stdout) and --help.
@@ -20,6 +29,8 @@ Operators' commands for tenants. Each takes --json (one JSON document on stdout)
   npm run tenant -- create --name "Acme" --subdomain acme --owner-email o@acme.io --owner-phone +201001234567
   npm run tenant -- list
   npm run tenant -- show acme
+  npm run tenant -- verify-audit [acme]                   are the logs what was written to them?
+  npm run tenant -- prune-logs [acme] [--keep-days 400]   delete log entries that are old enough
 
 Exit code 0: done. 1: it failed, the reason is on stderr. 2: the command was not understood.
 `;
@@ -38,14 +49,6 @@ Creates a tenant with its schema, role, tables and owner: all of it or nothing.
   --owner-password  default: none; a link to set one, good for 72 hours, is printed once
   --domain          a host name of the tenant's own that you vouch for
 `;
-
-type OptionTable = NonNullable<ParseArgsConfig["options"]>;
-
-const STRING = { type: "string" } as const;
-const COMMON = {
-  json: { type: "boolean", default: false },
-  help: { type: "boolean", short: "h", default: false },
-} as const satisfies OptionTable;
 
 const CreateOptions = z.object({
   name: z.string("is required").trim().min(1, "is required").max(200),
@@ -69,6 +72,8 @@ await runCommand(async () => {
   if (command === "create") return create(rest);
   if (command === "list") return list(rest);
   if (command === "show") return show(rest);
+  if (command === "verify-audit") return verifyTenantLogs(rest);
+  if (command === "prune-logs") return pruneTenantLogs(rest);
   if (command === undefined || command === "--help" || command === "-h") {
     console.log(HELP.trim());
     return undefined;
@@ -203,30 +208,4 @@ function describe(tenant: TenantRecord): string {
     ],
     ["created", tenant.created_at.toISOString()],
   ]);
-}
-
-/** Rows with their columns one below the other. */
-function table(rows: readonly (readonly string[])[]): string {
-  const widths: number[] = [];
-  for (const row of rows) {
-    row.forEach((cell, column) => {
-      widths[column] = Math.max(widths[column] ?? 0, cell.length);
-    });
-  }
-  return rows
-    .map((row) =>
-      row
-        .map((cell, column) => cell.padEnd(widths[column] ?? 0))
-        .join("  ")
-        .trimEnd(),
-    )
-    .join("\n");
-}
-
-function parse<const Options extends OptionTable>(args: string[], options: Options) {
-  try {
-    return parseArgs({ args, options, allowPositionals: true, strict: true });
-  } catch (error) {
-    throw new UsageError(error instanceof Error ? error.message : String(error));
-  }
 }

@@ -9,6 +9,7 @@ import { PERMISSION_CODES } from "./access-control/catalogue.ts";
 import { accessControlRoutes } from "./access-control/routes.ts";
 import { accountRoutes } from "./account/routes.ts";
 import { auditRoutes } from "./audit/routes.ts";
+import { sealingPlugin } from "./audit/sealing.ts";
 import { authRoutes } from "./auth/routes.ts";
 import { companyRoutes } from "./company/routes.ts";
 import { messagingRoutes } from "./messaging/routes.ts";
@@ -73,11 +74,12 @@ export async function buildApp(
       await api.register(rateLimitEnforcementPlugin);
       await api.register(authenticationPlugin, { services });
       await api.register(guardEnforcementPlugin);
+      await api.register(sealingPlugin, { services });
       await api.register(authRoutes, { prefix: "/auth", services });
       await api.register(accountRoutes, { prefix: "/account", services });
       await api.register(companyRoutes, { prefix: "/company" });
       await api.register(accessControlRoutes, { prefix: "/access-control", services });
-      await api.register(auditRoutes, { prefix: "/audit" });
+      await api.register(auditRoutes, { prefix: "/audit", services });
     },
     { prefix: "/api" },
   );

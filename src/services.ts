@@ -1,3 +1,4 @@
+import { LogSealer } from "./audit/log-sealer.ts";
 import { PRINCIPALS_CHANNEL } from "./auth/sessions.ts";
 import { Principals } from "./auth/principals.ts";
 import { PasswordHasher } from "./auth/passwords.ts";
@@ -24,6 +25,8 @@ export interface Services {
   readonly directory: TenantDirectory;
   readonly principals: Principals;
   readonly metrics: Metrics;
+  /** Seals what is written to the tenants' logs. */
+  readonly logSealer: LogSealer;
   /** Where e-mails and SMS are put, in the transaction of what they tell of. */
   readonly messageQueue: MessageQueue;
   /** Undefined: no captcha is asked for. */
@@ -70,6 +73,7 @@ export function makeServices(config: Config, databaseUrl: string, log: ServiceLo
   metrics.watchLoad({ passwords, database });
   return {
     metrics,
+    logSealer: new LogSealer({ database, log }),
     turnstile: config.turnstile && new Turnstile(config.turnstile),
     messageQueue,
     config,
@@ -86,17 +90,19 @@ export function makeServices(config: Config, databaseUrl: string, log: ServiceLo
 
 export interface ServiceLog extends WorkerLog {
   info(message: string): void;
+  info(details: object, message: string): void;
 }
 
-/** Connects: the database, the notifications, then the worker of the message queues. */
+/** Connects: the database, the notifications, then those that work by themselves. */
 export async function openServices(services: Services): Promise<void> {
   await Promise.all([services.database.open(), services.notifications.open()]);
   services.messages?.start();
+  services.logSealer.start();
 }
 
 /** Ends them in the order that loses nothing: messages under way, then connections. */
 export async function closeServices(services: Services): Promise<void> {
-  await services.messages?.stop();
+  await Promise.all([services.messages?.stop(), services.logSealer.stop()]);
   await services.notifications.close();
   await services.database.close();
 }

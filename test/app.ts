@@ -83,6 +83,8 @@ export interface TestApp {
   readonly config: Config;
   /** The registry, seen by the superuser. */
   readonly registry: Sql;
+  /** How the superuser, who owns the tables here, logs in: for what commands do. */
+  readonly ownerUrl: string;
   /** Every line of the log so far. What the console transports print is not there. */
   readonly logLines: readonly string[];
   createTenant(subdomain?: string): Promise<TestTenant>;
@@ -156,8 +158,10 @@ async function startProcess(
   const logLines: string[] = [];
   const log = makeLogger(config, { write: (line) => void logLines.push(line) });
   const services = makeServices(config, apiUrl, {
-    // Where the console transports print what they would send, codes included.
-    info: () => undefined,
+    info: (details: object | string, message?: string) => {
+      // A bare text is what the console transports print: what they would send, codes included.
+      if (typeof details !== "string") log.info(details, message);
+    },
     warn: (details, message) => log.warn(details, message),
   });
   await openServices(services);
@@ -195,6 +199,7 @@ async function startProcess(
     services,
     config,
     registry,
+    ownerUrl: ground.database.url,
     logLines,
     client,
     nextSms,

@@ -183,3 +183,63 @@ export const MarkRead = z
     path: ["notification_id"],
   })
   .meta({ id: "MarkRead", examples: [{ notification_id: 3 }] });
+
+export const VerificationQuery = z.strictObject({
+  before_activity: Id.optional().meta({
+    description: "Only seals of the activity log before this one.",
+    examples: [120],
+  }),
+  before_security: Id.optional().meta({
+    description: "Only seals of the security log before this one.",
+    examples: [250],
+  }),
+});
+
+const Finding = z.object({
+  log: z.enum(["activity", "security"]),
+  kind: z.enum([
+    "edited",
+    "deleted",
+    "inserted",
+    "reordered",
+    "cut_off",
+    "rehashed",
+    "seal_changed",
+    "seal_missing",
+    "checkpoint_changed",
+    "checkpoint_missing",
+  ]),
+  seal: z.int().meta({ examples: [12] }),
+  entry_id: z
+    .int()
+    .nullable()
+    .meta({
+      description: "The entry; null when it is the seal itself, or cannot be said.",
+      examples: [4711],
+    }),
+  detail: z.string().meta({ examples: ["Entry 4711 is not what was sealed."] }),
+});
+
+export const Verification = z
+  .object({
+    status: z.enum(["intact", "broken"]),
+    logs: z.array(
+      z.object({
+        log: z.enum(["activity", "security"]),
+        seals: z.int().meta({ description: "Seals there should be.", examples: [120] }),
+        checked_entries: z.int().meta({ examples: [5_310] }),
+        unsealed_entries: z.int().meta({ description: "Written a moment ago.", examples: [0] }),
+        pending_checkpoints: z.int().meta({ examples: [0] }),
+        oldest_seal: z
+          .int()
+          .nullable()
+          .meta({
+            description: "The oldest seal that was checked.",
+            examples: [1],
+          }),
+        is_complete: z.boolean().meta({ description: "All was checked that is not pruned." }),
+        findings: z.array(Finding).meta({ description: "At most 100.", examples: [[]] }),
+      }),
+    ),
+  })
+  .meta({ id: "Verification", description: "Whether the logs are what was written to them." });

@@ -1,0 +1,172 @@
+import type { TenantConnection, TenantDatabase } from "../db/tenant-database.ts";
+import { addCheckpoint, newestCheckpoint } from "./log-checkpoints.ts";
+import {
+  BEGINNING,
+  findHead,
+  hasAfter,
+  type Log,
+  LOGS,
+  remakeAfter,
+  sealNext,
+  type SealWithLeaves,
+} from "./seals.ts";
+
+/** How long after a change its entry is sealed, in milliseconds, while no transaction stays open. */
+const INTERVAL_MS = 10_000;
+
+/** How often every tenant is looked at: for what commands and processes that ended have written. */
+const SWEEP_INTERVAL_MS = 3_600_000;
+
+/** When the first such round begins after the start. */
+const SWEEP_DELAY_MS = 60_000;
+
+/** The migration that makes `log_seals`: tenants before it have nothing to seal with. */
+const FIRST_VERSION = "1790000220000";
+
+/** Tenants read from the registry at a time. */
+const TENANTS_PER_READ = 500;
+
+export interface SealerLog {
+  info(details: object, message: string): void;
+  warn(details: object, message: string): void;
+}
+
+export interface LogSealerOptions {
+  readonly database: TenantDatabase;
+  readonly log: SealerLog;
+  readonly intervalMs?: number;
+  readonly sweepDelayMs?: number;
+  readonly sweepIntervalMs?: number;
+}
+
+/**
+ * Seals what is written to the tenants' logs, soon after it is written and never in a request. Any number
+ * of processes may do so at once.
+ */
+export class LogSealer {
+  readonly #options: LogSealerOptions;
+  #marked = new Set<number>();
+  #timer: NodeJS.Timeout | undefined;
+  #sweepTimer: NodeJS.Timeout | undefined;
+  #running: Promise<void> | undefined;
+  #isStopped = false;
+
+  constructor(options: LogSealerOptions) {
+    this.#options = options;
+  }
+
+  start(): void {
+    const { sweepDelayMs = SWEEP_DELAY_MS, intervalMs = INTERVAL_MS } = this.#options;
+    this.#timer = setInterval(() => void this.sealMarked(), intervalMs).unref();
+    this.#sweepTimer = setTimeout(() => void this.#sweep(), sweepDelayMs).unref();
+  }
+
+  /** Says that something may have been written to a tenant's logs. */
+  mark(tenantId: number): void {
+    this.#marked.add(tenantId);
+  }
+
+  /**
+   * Seals the marked tenants, one after the other. Marks of those with entries of open transactions, or
+   * that failed, stay. Never throws.
+   */
+  sealMarked(): Promise<void> {
+    this.#running ??= this.#sealAll().finally(() => {
+      this.#running = undefined;
+    });
+    return this.#running;
+  }
+
+  /** Ends after what is under way. */
+  async stop(): Promise<void> {
+    this.#isStopped = true;
+    clearInterval(this.#timer);
+    clearTimeout(this.#sweepTimer);
+    await this.#running;
+  }
+
+  async #sealAll(): Promise<void> {
+    const { database, log } = this.#options;
+    // A mark that is made meanwhile is for the next round.
+    const round = this.#marked;
+    this.#marked = new Set();
+    for (const tenantId of round) {
+      if (this.#isStopped) return;
+      const tenant = database.tenant(tenantId);
+      for (const name of LOGS) {
+        try {
+          const isDone = await sealLog(tenant, database.registry, tenantId, name, log);
+          if (!isDone) this.#marked.add(tenantId);
+        } catch (error) {
+          // Its tables may be away for a migration, or the tenant itself: the next round tries again.
+          log.warn({ err: error, tenant: tenantId, log: name }, "a log could not be sealed");
+        }
+      }
+    }
+  }
+
+  async #sweep(): Promise<void> {
+    const { database, log, sweepIntervalMs = SWEEP_INTERVAL_MS } = this.#options;
+    try {
+      for (let after = 0; !this.#isStopped;) {
+        const tenants = await database.registry.query<{ id: number }[]>`
+          select t.id
+            from public.tenants t
+            join public.tenant_migrations m on m.tenant_id = t.id and m.version >= ${FIRST_VERSION}
+           where t.id > ${after}
+           order by t.id
+           limit ${TENANTS_PER_READ}::int`;
+        for (const { id } of tenants) this.mark(id);
+        await this.sealMarked();
+        const last = tenants.at(-1);
+        if (!last) break;
+        after = last.id;
+      }
+    } catch (error) {
+      log.warn({ err: error }, "the tenants whose logs are to be sealed could not be read");
+    }
+    if (this.#isStopped) return;
+    this.#sweepTimer = setTimeout(() => void this.#sweep(), sweepIntervalMs).unref();
+  }
+}
+
+/**
+ * Seals one log as far as it can be. Each link is committed in the tenant's schema, then its checkpoint in
+ * the registry, then a line goes to the log stream; a process that ends between leaves the rest to the
+ * next run.
+ *
+ * @returns false when entries are left, of transactions that are still open or began after one that is
+ */
+export async function sealLog(
+  tenant: TenantConnection,
+  registry: TenantConnection,
+  tenantId: number,
+  name: Log,
+  log: SealerLog,
+): Promise<boolean> {
+  const publish = async (seal: SealWithLeaves) => {
+    await addCheckpoint(registry.query, tenantId, seal);
+    log.info(
+      {
+        tenant: tenantId,
+        log: name,
+        number: seal.number,
+        entries: seal.entries,
+        digest: seal.digest.toString("hex"),
+      },
+      "log sealed",
+    );
+  };
+  const head = await findHead(tenant.query, name);
+  const newest = await newestCheckpoint(registry.query, tenantId, name);
+  if ((head?.number ?? 0) > newest) {
+    for (const seal of await remakeAfter(tenant, name, newest)) await publish(seal);
+  }
+  for (;;) {
+    const seal = await tenant.transaction((tx) => sealNext(tx, name));
+    if (!seal) break;
+    await publish(seal);
+  }
+  const place = (await findHead(tenant.query, name))?.place ?? BEGINNING;
+  return !(await hasAfter(tenant.query, name, place));
+}
