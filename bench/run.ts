@@ -23,6 +23,11 @@ const BENCHES: Readonly<Record<string, Bench>> = {
       "what finding queued messages over thousands of schemas costs (docs/benchmarks/message-discovery.md)",
     load: () => import("./message-discovery.ts"),
   },
+  "log-pages": {
+    summary:
+      "whether a deep page of a log costs more than the first (docs/benchmarks/log-pages.md)",
+    load: () => import("./log-pages.ts"),
+  },
   sameness: {
     summary: "whether the time of an answer tells who has an account (docs/benchmarks/sameness.md)",
     load: () => import("./sameness.ts"),

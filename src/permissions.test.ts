@@ -4,7 +4,7 @@ import type { InjectOptions } from "fastify";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { PASSWORD, startTestApp, type TestApp, type TestTenant } from "../test/app.ts";
 import { type Call, RECIPES } from "../test/permission-requests.ts";
-import { type Caller, CALLERS, World } from "../test/permission-world.ts";
+import { type Caller, CALLERS, World } from "../test/world.ts";
 import { PERMISSIONS } from "./access-control/catalogue.ts";
 import { ROOT_DIR } from "./paths.ts";
 

@@ -1,7 +1,7 @@
 import { vi } from "vitest";
 import { codeIn, newEmail, newPhone, PASSWORD, tokenIn } from "./app.ts";
 import { secondFactorCalls } from "./second-factor.ts";
-import { type Person, unique, type World } from "./permission-world.ts";
+import { type Person, unique, type World } from "./world.ts";
 
 /** What is sent: the path with its ids, and a body. */
 export interface Call {

@@ -55,9 +55,10 @@ export function accessStatement(userId: number, companyId: number): Statement<Ac
     left join user_companies m
       on m.company = c.id and m."user" = u.id and m.is_active and m.deleted_at is null
     left join lateral (
-      select bool_or(r.role = 'Owner') as is_owner, bool_or(r.role = 'Admin') as is_admin
+      select bool_or(r.is_system_role and r.role = 'Owner') as is_owner,
+             bool_or(r.is_system_role and r.role = 'Admin') as is_admin
         from user_company_roles ur
-        join roles r on r.id = ur.role and r.is_system_role
+        join roles r on r.id = ur.role
        where ur.user_company = m.id and ur.deleted_at is null) s on true
     where c.id = ${companyId} and c.deleted_at is null`;
 }
@@ -86,6 +87,8 @@ export async function findAccess(
 /**
  * What the caller may do in the company of the row they touch, when it allows what they ask.
  *
+ * @param unseen what is thrown when the caller does not see the company: for a row of a company, what
+ *   is thrown for one that does not exist, so that the answer does not tell which ids there are
  * @throws AppError `not_found` when the caller does not see the company, `permission_denied` when what
  *   they hold there does not allow it
  */
@@ -94,10 +97,11 @@ export async function requireAccess(
   actor: Actor,
   companyId: number,
   permission: PermissionCode | "member" | "owner",
+  unseen: () => AppError = noSuchCompany,
 ): Promise<Access> {
   actor.asked.add(permission);
   const access = await findAccess(run, actor.userId, companyId);
-  if (!access) throw new AppError("not_found", "There is no such company.");
+  if (!access) throw unseen();
   if (!allows(access, permission)) throw denied();
   return access;
 }
@@ -177,6 +181,10 @@ export async function requireTenantAdmin(run: RunSql, actor: Actor): Promise<voi
   const rows = await run`
     select 1 from users where id = ${actor.userId} and is_active and is_tenant_admin`;
   if (rows.length === 0) throw denied("Only an admin of this tenant may do this.");
+}
+
+function noSuchCompany(): AppError {
+  return new AppError("not_found", "There is no such company.");
 }
 
 export function denied(detail = "You may not do this here."): AppError {

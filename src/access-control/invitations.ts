@@ -24,6 +24,9 @@ import type {
 const LIFETIME_DAYS = 7;
 const LIFETIME_DAYS_MAX = 90;
 
+/** Dates from here on have no four-digit year, which ISO 8601 and PostgreSQL write differently. */
+const YEAR_10000 = new Date("+010000-01-01T00:00:00Z");
+
 /** How long the e-mail is tried to be sent, in seconds: a day. It can be sent again. */
 const EMAIL_LIFETIME_SECONDS = 86_400;
 
@@ -244,7 +247,7 @@ export interface AcceptedOffer {
  *
  * @throws AppError `invalid_token`, `permission_denied` unless the caller's verified address is the
  *   invited one, `conflict` when it is not pending, the company not active, the role gone, or the
- *   membership deactivated
+ *   membership deactivated, or ended since the invitation was last made, changed or sent
  */
 export async function acceptInvitation(
   tx: TenantSql,
@@ -291,7 +294,11 @@ export async function acceptInvitation(
 }
 
 /** The membership that the invited person has or gets. */
-async function joinCompany(tx: TenantSql, actor: Actor, { company }: Invitation): Promise<number> {
+async function joinCompany(
+  tx: TenantSql,
+  actor: Actor,
+  { company, updated_at: offeredAt }: Invitation,
+): Promise<number> {
   const [held] = await tx<{ id: number; is_active: boolean }[]>`
     select id, is_active from user_companies
      where "user" = ${actor.userId} and company = ${company} and deleted_at is null`;
@@ -299,6 +306,16 @@ async function joinCompany(tx: TenantSql, actor: Actor, { company }: Invitation)
     throw new AppError("conflict", "Your membership of this company was deactivated.");
   }
   if (held) return held.id;
+  // Removing a member ends invitations of the address they had then; this one may be of another.
+  const ended = await tx`
+    select 1 from user_companies
+     where "user" = ${actor.userId} and company = ${company} and deleted_at > ${offeredAt} limit 1`;
+  if (ended.length > 0) {
+    throw new AppError(
+      "conflict",
+      "Your membership ended after you were invited. Ask for a new invitation.",
+    );
+  }
   const [membership] = await tx<{ id: number }[]>`
     insert into user_companies ("user", company, is_primary_company)
     values (
@@ -434,11 +451,14 @@ async function requireActiveCompany(tx: TenantSql, id: number): Promise<void> {
  * @throws AppError `validation_error` for a time that is past or too far away
  */
 async function expiryOf(tx: TenantSql, asked: string | undefined): Promise<Date> {
+  // RFC 3339 has years, offsets and fractions that PostgreSQL does not read.
+  const askedAt = asked === undefined ? null : new Date(asked);
+  const isReadable = askedAt === null || (askedAt.getTime() > 0 && askedAt < YEAR_10000);
   const [row] = await tx<{ at: Date; is_in_reach: boolean }[]>`
     select at, at > now() and at <= now() + make_interval(days => ${LIFETIME_DAYS_MAX}::int) as is_in_reach
-      from (select coalesce(${asked ?? null}::timestamptz,
+      from (select coalesce(${isReadable ? askedAt : null}::timestamptz,
                             now() + make_interval(days => ${LIFETIME_DAYS}::int)) as at) as expiry`;
-  if (row?.is_in_reach) return row.at;
+  if (isReadable && row?.is_in_reach) return row.at;
   throw new AppError("validation_error", "The request body is invalid.", {
     errors: { expires_at: [`In the future, at most ${LIFETIME_DAYS_MAX} days ahead.`] },
   });

@@ -9,7 +9,12 @@ import { AppError } from "../errors.ts";
 import { type Page, type Range, readPage } from "../pages.ts";
 import { companiesWith, denied, isOneOf, requireAccess } from "./access.ts";
 import { covers, requireGivableRole, requireOutranked, weightOfRole } from "./delegation.ts";
-import { findMembership, requireAnotherOwner, tellMember } from "./memberships.ts";
+import {
+  findMembership,
+  noSuchMembership,
+  requireAnotherOwner,
+  tellMember,
+} from "./memberships.ts";
 import type { MembershipRole, NewMembershipRole } from "./schemas.ts";
 
 const FIELDS = sql`
@@ -68,7 +73,8 @@ export async function getMembershipRole(
 ): Promise<MembershipRole> {
   const row = await findMembershipRole(run, id);
   if (row.user_company.user !== actor.userId) {
-    await requireAccess(run, actor, row.user_company.company, "members.view");
+    const { company } = row.user_company;
+    await requireAccess(run, actor, company, "members.view", noSuchRow);
   }
   return row;
 }
@@ -87,7 +93,7 @@ export async function createMembershipRole(
 ): Promise<MembershipRole> {
   const { company } = await findMembership(tx, membershipId);
   await lockCompany(tx, company);
-  const access = await requireAccess(tx, actor, company, "members.manage");
+  const access = await requireAccess(tx, actor, company, "members.manage", noSuchMembership);
   const membership = await findMembership(tx, membershipId);
   const role = await requireGivableRole(tx, access, roleId, company);
   await requireOutranked(tx, access, membershipId);
@@ -118,7 +124,7 @@ export async function createMembershipRole(
 export async function deleteMembershipRole(tx: TenantSql, actor: Actor, id: number): Promise<void> {
   const { company } = (await findMembershipRole(tx, id)).user_company;
   await lockCompany(tx, company);
-  const access = await requireAccess(tx, actor, company, "members.manage");
+  const access = await requireAccess(tx, actor, company, "members.manage", noSuchRow);
   const before = await findMembershipRole(tx, id);
   const weight = await weightOfRole(tx, before.role.id);
   if (!covers(access, weight, weight.denied)) throw denied("This role says more than you hold.");
@@ -143,8 +149,12 @@ export async function deleteMembershipRole(tx: TenantSql, actor: Actor, id: numb
 async function findMembershipRole(run: RunSql, id: number): Promise<MembershipRole> {
   const [row] = await run<MembershipRole[]>`
     select ${FIELDS} ${JOINS} where ur.id = ${id} and ur.deleted_at is null`;
-  if (!row) throw new AppError("not_found", "There is no such role of a member.");
+  if (!row) throw noSuchRow();
   return row;
+}
+
+function noSuchRow(): AppError {
+  return new AppError("not_found", "There is no such role of a member.");
 }
 
 async function unlessRepeated<T>(statement: Promise<T>): Promise<T> {

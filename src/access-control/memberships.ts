@@ -50,7 +50,7 @@ export async function listMemberships(
 export async function getMembership(run: RunSql, actor: Actor, id: number): Promise<Membership> {
   const membership = await findMembership(run, id);
   if (membership.user !== actor.userId) {
-    await requireAccess(run, actor, membership.company, "members.view");
+    await requireAccess(run, actor, membership.company, "members.view", noSuchMembership);
   }
   return membership;
 }
@@ -71,7 +71,7 @@ export async function createMembership(
   await lockCompany(tx, company);
   await requireAccess(tx, actor, company, "members.manage");
   await requireSeenUser(tx, actor, user);
-  if (isPrimary) await clearPrimary(tx, user);
+  if (isPrimary) await clearPrimary(tx, actor, user);
   const [membership] = await unlessMember(
     tx<Membership[]>`
       insert into user_companies as m ("user", company, is_primary_company, is_active)
@@ -112,7 +112,9 @@ export async function replaceMembership(
     if (isOwn) await requireAccess(tx, actor, before.company, "members.manage");
     if (!change.is_active) await requireAnotherOwner(tx, before);
   }
-  if (change.is_primary_company && !before.is_primary_company) await clearPrimary(tx, before.user);
+  if (change.is_primary_company && !before.is_primary_company) {
+    await clearPrimary(tx, actor, before.user);
+  }
   const [after] = await tx<Membership[]>`
     update user_companies m
        set is_primary_company = ${change.is_primary_company}, is_active = ${change.is_active},
@@ -180,8 +182,11 @@ async function holdMembership(
   const { user, company } = await findMembership(tx, id);
   const isOwn = user === actor.userId;
   await lockCompany(tx, company);
-  const access = await requireAccess(tx, actor, company, isOwn ? "member" : permission);
+  const asked = isOwn ? "member" : permission;
+  const access = await requireAccess(tx, actor, company, asked, noSuchMembership);
   actor.asked.add(permission);
+  // Which company is primary changes with the user's memberships of other companies, too.
+  await holdUser(tx, user);
   return { before: await findMembership(tx, id), access, isOwn };
 }
 
@@ -216,8 +221,12 @@ export async function findMembership(run: RunSql, id: number): Promise<Membershi
       from user_companies m
       join companies c on c.id = m.company and c.deleted_at is null
      where m.id = ${id} and m.deleted_at is null`;
-  if (!membership) throw new AppError("not_found", "There is no such membership.");
+  if (!membership) throw noSuchMembership();
   return membership;
+}
+
+export function noSuchMembership(): AppError {
+  return new AppError("not_found", "There is no such membership.");
 }
 
 /** Notifies a member of what somebody else did. */
@@ -250,12 +259,30 @@ async function requireSeenUser(tx: TenantSql, actor: Actor, user: number): Promi
   }
 }
 
-/** Of two changes at the same time one waits for the other: both hold the user. */
-async function clearPrimary(tx: TenantSql, user: number): Promise<void> {
-  await tx`select 1 from users where id = ${user} for no key update`;
-  await tx`
+/**
+ * Whatever company was the user's primary one is so no more, which leaves an entry in that company. Of
+ * two changes at the same time one waits for the other: both hold the user.
+ */
+async function clearPrimary(tx: TenantSql, actor: Actor, user: number): Promise<void> {
+  await holdUser(tx, user);
+  const cleared = await tx<{ id: number; company: number }[]>`
     update user_companies set is_primary_company = false, updated_at = now()
-     where "user" = ${user} and is_primary_company and deleted_at is null`;
+     where "user" = ${user} and is_primary_company and deleted_at is null
+    returning id, company`;
+  for (const { id, company } of cleared) {
+    await recordActivity(tx, actor, {
+      action: "UPDATE",
+      entity: "UserCompany",
+      entityId: id,
+      companyId: company,
+      before: { is_primary_company: true },
+      after: { is_primary_company: false },
+    });
+  }
+}
+
+async function holdUser(tx: TenantSql, user: number): Promise<void> {
+  await tx`select 1 from users where id = ${user} for no key update`;
 }
 
 async function unlessMember<T>(statement: Promise<T>): Promise<T> {

@@ -49,7 +49,7 @@ export async function getRolePermission(
 ): Promise<RolePermission> {
   const row = await findRolePermission(run, id);
   const { company } = await findRole(run, row.role);
-  if (company !== null) await requireAccess(run, actor, company, "member");
+  if (company !== null) await requireAccess(run, actor, company, "member", noSuchRow);
   return row;
 }
 
@@ -100,7 +100,7 @@ export async function createRolePermission(
  */
 export async function deleteRolePermission(tx: TenantSql, actor: Actor, id: number): Promise<void> {
   const { role } = await findRolePermission(tx, id);
-  const { company, access } = await holdRole(tx, actor, role);
+  const { company, access } = await holdRole(tx, actor, role, noSuchRow);
   const before = await findRolePermission(tx, id);
   if (!holdsAll(access, [before.permission_code])) throw beyond();
   await tx`update role_permissions set deleted_at = now(), updated_at = now() where id = ${id}`;
@@ -119,8 +119,12 @@ async function findRolePermission(run: RunSql, id: number): Promise<RolePermissi
       from role_permissions rp
       join permissions p on p.id = rp.permission
      where rp.id = ${id} and rp.deleted_at is null`;
-  if (!row) throw new AppError("not_found", "There is no such permission of a role.");
+  if (!row) throw noSuchRow();
   return row;
+}
+
+function noSuchRow(): AppError {
+  return new AppError("not_found", "There is no such permission of a role.");
 }
 
 function beyond(): AppError {

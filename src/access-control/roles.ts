@@ -45,7 +45,9 @@ export async function listRoles(
 /** @throws AppError `not_found` also for a role of a company that the caller does not see */
 export async function getRole(run: RunSql, actor: Actor, id: number): Promise<Role> {
   const role = await findRole(run, id);
-  if (role.company !== null) await requireAccess(run, actor, role.company, "member");
+  if (role.company !== null) {
+    await requireAccess(run, actor, role.company, "member", noSuchRole);
+  }
   return role;
 }
 
@@ -158,13 +160,19 @@ export async function deleteRole(tx: TenantSql, actor: Actor, id: number): Promi
  * A company's own role, its company held for the transaction and the caller allowed to manage roles
  * there.
  *
+ * @param unseen what is thrown when the caller does not see the company
  * @throws AppError `not_found`, `permission_denied`, `conflict` for a system role
  */
-export async function holdRole(tx: TenantSql, actor: Actor, id: number) {
+export async function holdRole(
+  tx: TenantSql,
+  actor: Actor,
+  id: number,
+  unseen: () => AppError = noSuchRole,
+) {
   const { company } = await findRole(tx, id);
   if (company === null) throw new AppError("conflict", "A system role cannot be changed.");
   await lockCompany(tx, company);
-  const access = await requireAccess(tx, actor, company, "roles.manage");
+  const access = await requireAccess(tx, actor, company, "roles.manage", unseen);
   return { role: await findRole(tx, id), company, access };
 }
 

@@ -2,7 +2,13 @@ import { companiesWith, denied, requireAccess } from "../access-control/access.t
 import { sql, type Statement } from "../db/sql.ts";
 import type { TenantConnection } from "../db/tenant-database.ts";
 import type { Actor } from "./actor.ts";
-import { type LogPage, type LogPlace, type LogSource, readLogPage } from "./log-pages.ts";
+import {
+  type LeadingFilter,
+  type LogPage,
+  type LogPlace,
+  type LogSource,
+  readLogPage,
+} from "./log-pages.ts";
 import { periodConditions, type Period } from "./log-period.ts";
 import type { ActivityEntry } from "./schemas.ts";
 
@@ -60,12 +66,30 @@ export function activitySource(
   filter: ActivityFilter,
   companies: readonly number[] | null,
 ): LogSource {
+  const { entityType, entityId, action, user } = filter;
   const conditions: Statement[] = [...periodConditions(filter)];
-  if (filter.entityType !== undefined) conditions.push(sql`l.entity_type = ${filter.entityType}`);
-  if (filter.entityId !== undefined) conditions.push(sql`l.entity_id = ${filter.entityId}`);
-  if (filter.action !== undefined) conditions.push(sql`l.action = ${filter.action}`);
-  if (filter.user !== undefined) conditions.push(sql`l.user_id = ${filter.user}`);
-  return { fields: FIELDS, table: sql`activity_logs`, conditions, companies };
+  let leading: LeadingFilter | undefined;
+  /** One leads, the first of those that there are; the others are looked at on the way. */
+  const add = (columns: Statement, values: Statement, descending: Statement) => {
+    if (companies === null && !leading) leading = { columns, values, descending };
+    else conditions.push(sql`(${columns}) = (${values})`);
+  };
+  if (entityType !== undefined && entityId !== undefined) {
+    add(
+      sql`l.entity_type, l.entity_id`,
+      sql`${entityType}::text, ${entityId}::bigint`,
+      sql`l.entity_type desc, l.entity_id desc`,
+    );
+  }
+  if (user !== undefined) add(sql`l.user_id`, sql`${user}::bigint`, sql`l.user_id desc`);
+  if (action !== undefined) add(sql`l.action`, sql`${action}::text`, sql`l.action desc`);
+  if (entityType !== undefined && entityId === undefined) {
+    conditions.push(sql`l.entity_type = ${entityType}`);
+  }
+  if (entityId !== undefined && entityType === undefined) {
+    conditions.push(sql`l.entity_id = ${entityId}`);
+  }
+  return { fields: FIELDS, table: sql`activity_logs`, leading, conditions, companies };
 }
 
 async function companiesToShow(

@@ -1,5 +1,5 @@
 import type { RunSql } from "../db/sql.ts";
-import type { Log, SealWithLeaves } from "./seals.ts";
+import { LEAF_BYTES, type Log, type Seal, type SealWithLeaves } from "./seals.ts";
 
 /** That the oldest part of a log was pruned, up to and with one link. */
 export interface PruningReceipt {
@@ -23,17 +23,29 @@ export async function addCheckpoint(
     on conflict (tenant_id, log, number) do nothing`;
 }
 
-/** The number of the newest checkpoint; 0 before the first. */
-export async function newestCheckpoint(
+/** The link of the newest checkpoint; undefined before the first. */
+export async function findNewestCheckpoint(
   registry: RunSql,
   tenantId: number,
   log: Log,
-): Promise<number> {
-  const [row] = await registry<{ number: number }[]>`
-    select coalesce(max(number), 0) as number
+): Promise<Seal | undefined> {
+  const [row] = await registry<
+    { number: number; last_transaction: string; last_id: number; bytes: number; digest: Buffer }[]
+  >`
+    select number, last_transaction::text as last_transaction, last_id, length(entries) as bytes, digest
       from public.log_checkpoints
-     where tenant_id = ${tenantId} and log = ${log}`;
-  return row?.number ?? 0;
+     where tenant_id = ${tenantId} and log = ${log}
+     order by number desc
+     limit 1`;
+  return (
+    row && {
+      log,
+      number: row.number,
+      place: { transaction: row.last_transaction, id: row.last_id },
+      entries: row.bytes / LEAF_BYTES,
+      digest: row.digest,
+    }
+  );
 }
 
 /** Checkpoints from one number to another, by number. */
@@ -60,7 +72,14 @@ export async function readCheckpoints(
   return new Map(
     rows.map(({ number, last_transaction: transaction, last_id: id, leaves, digest }) => [
       number,
-      { log, number, place: { transaction, id }, entries: leaves.length / 40, digest, leaves },
+      {
+        log,
+        number,
+        place: { transaction, id },
+        entries: leaves.length / LEAF_BYTES,
+        digest,
+        leaves,
+      },
     ]),
   );
 }

@@ -17,8 +17,12 @@ afterAll(async () => {
 beforeEach(async () => {
   tenant = await app.createTenant();
   ids = [];
-  for (const _ of [500, 450, 0]) {
-    ids.push(...(await writeEntries(tenant, 2)));
+  for (const days of [500, 450, 0]) {
+    const written = await writeEntries(tenant, 2);
+    await tenant.sql`
+      update activity_logs set created_at = now() - make_interval(days => ${days})
+       where id in ${tenant.sql(written)}`;
+    ids.push(...written);
     await seal(app, tenant);
   }
   await tenant.sql`
@@ -88,6 +92,14 @@ describe("npm run tenant -- prune-logs", () => {
     await run("prune-logs", tenant.subdomain, "--keep-days", "400");
 
     expect(await entryIds()).toEqual([...ids.slice(4), unsealed]);
+  });
+
+  test("keeps what was written since, whatever time its seal bears", async () => {
+    await tenant.sql`update log_seals set created_at = '2001-01-01' where log = 'activity'`;
+
+    await run("prune-logs", tenant.subdomain, "--keep-days", "400");
+
+    expect(await entryIds()).toEqual(ids.slice(4));
   });
 
   test("refuses to prune what is not what was sealed, and deletes nothing", async () => {

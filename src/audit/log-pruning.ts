@@ -3,13 +3,13 @@ import { tenantSchema } from "../db/tenant-database.ts";
 import { AppError } from "../errors.ts";
 import { findReceipt } from "./log-checkpoints.ts";
 import { type Finding, verifyLog } from "./log-verification.ts";
-import { deleteUntil, type Log, LOGS, readSeals } from "./seals.ts";
+import { deleteUntil, findLastBefore, type Log, LOGS, readSeals } from "./seals.ts";
 
 /** Links pruned in one transaction: at 1,000 entries each 50,000 rows. */
 const SEALS_PER_TRANSACTION = 50;
 
 export interface PruningOptions {
-  /** Only what was sealed before this. */
+  /** Only what was written and sealed before this. */
   readonly cutoff: Date;
   /** Prunes although the part to be pruned is not what was sealed. The receipt says so. */
   readonly isForced: boolean;
@@ -24,7 +24,7 @@ export interface PruningReport {
 }
 
 /**
- * Deletes a tenant's log entries that were sealed before a moment, whole links at a time, each step with
+ * Deletes a tenant's log entries that were written and sealed before a moment, whole links at a time, each step with
  * its receipt in one transaction. What is not sealed is kept. The part is verified first: pruning must not
  * be how a change is hidden. Stopped at any point, it goes on from there.
  *
@@ -52,9 +52,7 @@ async function pruneLog(
   { cutoff, isForced }: PruningOptions,
 ): Promise<PruningReport> {
   const pruned = (await findReceipt(admin.query, tenantId, log))?.throughNumber ?? 0;
-  const [target] = await admin.query<{ number: number | null }[]>`
-    select max(number) as number from log_seals where log = ${log} and created_at < ${cutoff}`;
-  const through = target?.number ?? 0;
+  const through = await findLastBefore(admin.query, log, cutoff);
   if (through <= pruned) return { log, entries: 0, through: null };
   const findings = await findingsUntil(admin, tenantId, log, through);
   if (findings.length > 0 && !isForced) {

@@ -1,12 +1,14 @@
 import type { TenantConnection, TenantDatabase } from "../db/tenant-database.ts";
-import { addCheckpoint, newestCheckpoint } from "./log-checkpoints.ts";
+import { addCheckpoint, findNewestCheckpoint } from "./log-checkpoints.ts";
 import {
   BEGINNING,
   findHead,
   hasAfter,
+  laterOf,
   type Log,
   LOGS,
   remakeAfter,
+  type Seal,
   sealNext,
   type SealWithLeaves,
 } from "./seals.ts";
@@ -19,6 +21,12 @@ const SWEEP_INTERVAL_MS = 3_600_000;
 
 /** When the first such round begins after the start. */
 const SWEEP_DELAY_MS = 60_000;
+
+/**
+ * Failures of a tenant, one after the other, until it is left to the next round over all, or its next
+ * change: what fails so often needs somebody, and not a line every 10 seconds.
+ */
+const FAILURES_MAX = 5;
 
 /** The migration that makes `log_seals`: tenants before it have nothing to seal with. */
 const FIRST_VERSION = "1790000220000";
@@ -46,9 +54,12 @@ export interface LogSealerOptions {
 export class LogSealer {
   readonly #options: LogSealerOptions;
   #marked = new Set<number>();
+  /** Of tenants that failed, how often since they last did not. */
+  readonly #failures = new Map<number, number>();
   #timer: NodeJS.Timeout | undefined;
   #sweepTimer: NodeJS.Timeout | undefined;
   #running: Promise<void> | undefined;
+  #sweeping: Promise<void> | undefined;
   #isStopped = false;
 
   constructor(options: LogSealerOptions) {
@@ -58,7 +69,7 @@ export class LogSealer {
   start(): void {
     const { sweepDelayMs = SWEEP_DELAY_MS, intervalMs = INTERVAL_MS } = this.#options;
     this.#timer = setInterval(() => void this.sealMarked(), intervalMs).unref();
-    this.#sweepTimer = setTimeout(() => void this.#sweep(), sweepDelayMs).unref();
+    this.#sweepAfter(sweepDelayMs);
   }
 
   /** Says that something may have been written to a tenant's logs. */
@@ -68,7 +79,7 @@ export class LogSealer {
 
   /**
    * Seals the marked tenants, one after the other. Marks of those with entries of open transactions, or
-   * that failed, stay. Never throws.
+   * that failed less than {@link FAILURES_MAX} times in a row, stay. Never throws.
    */
   sealMarked(): Promise<void> {
     this.#running ??= this.#sealAll().finally(() => {
@@ -83,6 +94,7 @@ export class LogSealer {
     clearInterval(this.#timer);
     clearTimeout(this.#sweepTimer);
     await this.#running;
+    await this.#sweeping;
   }
 
   async #sealAll(): Promise<void> {
@@ -93,16 +105,35 @@ export class LogSealer {
     for (const tenantId of round) {
       if (this.#isStopped) return;
       const tenant = database.tenant(tenantId);
+      let hasFailed = false;
       for (const name of LOGS) {
         try {
           const isDone = await sealLog(tenant, database.registry, tenantId, name, log);
           if (!isDone) this.#marked.add(tenantId);
         } catch (error) {
-          // Its tables may be away for a migration, or the tenant itself: the next round tries again.
+          // Its tables may be away for a migration, or the tenant itself.
+          hasFailed = true;
           log.warn({ err: error, tenant: tenantId, log: name }, "a log could not be sealed");
         }
       }
+      this.#countFailures(tenantId, hasFailed);
     }
+  }
+
+  #countFailures(tenantId: number, hasFailed: boolean): void {
+    if (!hasFailed) {
+      this.#failures.delete(tenantId);
+      return;
+    }
+    const failures = (this.#failures.get(tenantId) ?? 0) + 1;
+    this.#failures.set(tenantId, failures);
+    if (failures < FAILURES_MAX) this.#marked.add(tenantId);
+  }
+
+  #sweepAfter(delayMs: number): void {
+    this.#sweepTimer = setTimeout(() => {
+      this.#sweeping = this.#sweep();
+    }, delayMs).unref();
   }
 
   async #sweep(): Promise<void> {
@@ -125,15 +156,15 @@ export class LogSealer {
     } catch (error) {
       log.warn({ err: error }, "the tenants whose logs are to be sealed could not be read");
     }
-    if (this.#isStopped) return;
-    this.#sweepTimer = setTimeout(() => void this.#sweep(), sweepIntervalMs).unref();
+    if (!this.#isStopped) this.#sweepAfter(sweepIntervalMs);
   }
 }
 
 /**
  * Seals one log as far as it can be. Each link is committed in the tenant's schema, then its checkpoint in
  * the registry, then a line goes to the log stream; a process that ends between leaves the rest to the
- * next run.
+ * next run. Checkpoints are written in the order of the links, whoever made them: where there is one, there
+ * are all before it.
  *
  * @returns false when entries are left, of transactions that are still open or began after one that is
  */
@@ -157,16 +188,24 @@ export async function sealLog(
       "log sealed",
     );
   };
-  const head = await findHead(tenant.query, name);
-  const newest = await newestCheckpoint(registry.query, tenantId, name);
-  if ((head?.number ?? 0) > newest) {
-    for (const seal of await remakeAfter(tenant, name, newest)) await publish(seal);
-  }
+  let newest: Seal | undefined = await findNewestCheckpoint(registry.query, tenantId, name);
   for (;;) {
-    const seal = await tenant.transaction((tx) => sealNext(tx, name));
+    const head = await findHead(tenant.query, name);
+    if ((head?.number ?? 0) > (newest?.number ?? 0)) {
+      for (const seal of await remakeAfter(tenant, name, newest)) {
+        await publish(seal);
+        newest = seal;
+      }
+      continue;
+    }
+    const checkpoint = newest;
+    const seal = await tenant.transaction((tx) => sealNext(tx, name, checkpoint));
     if (!seal) break;
+    // Another process has made links before this one meanwhile, and may not live to write their checkpoints.
+    if (seal.number !== (newest?.number ?? 0) + 1) continue;
     await publish(seal);
+    newest = seal;
   }
-  const place = (await findHead(tenant.query, name))?.place ?? BEGINNING;
+  const place = laterOf(await findHead(tenant.query, name), newest)?.place ?? BEGINNING;
   return !(await hasAfter(tenant.query, name, place));
 }

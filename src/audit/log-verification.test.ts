@@ -73,13 +73,17 @@ describe("verifying a log", () => {
     ["old_values", `'{"name": "Other"}'`],
     ["new_values", "'{}'"],
     ["ip_address", "'203.0.113.8'"],
+    ["ip_address", "'203.0.113.7/24'"],
     ["created_at", "created_at + interval '1 microsecond'"],
-  ])("names an entry whose %s was edited", async (column, value) => {
+    ["created_at", "'infinity'"],
+    // The one before its own: its place in the order stays the same.
+    ["transaction_id", "(transaction_id::text::bigint - 1)::text::xid8"],
+  ])("names an entry whose %s was edited to %s", async (column, value) => {
     if (column === "company_id") {
       // Only a change is one: it has to hold something first.
       await sealedEntryOfCompany();
     }
-    const edited = id(column === "company_id" ? 5 : 2);
+    const edited = id(column === "company_id" ? 5 : 3);
     await tenant.sql.unsafe(`update activity_logs set ${column} = ${value} where id = ${edited}`);
 
     const { findings } = await verify(app, tenant);
@@ -254,7 +258,7 @@ describe("verifying a log", () => {
     let previous = NO_DIGEST;
     let place = BEGINNING;
     for (const [number, link] of await readSeals(run, "activity", 1, 100)) {
-      const rows = await readLeaves(run, "activity", place, link.place, null);
+      const rows = await readLeaves(run, "activity", place, link.place, 1_000);
       const leaves = Buffer.concat(rows.map(({ leaf }) => leaf));
       previous = digestOf(previous, "activity", number, link.place, leaves);
       place = link.place;

@@ -1,11 +1,13 @@
 import type { RunSql } from "../db/sql.ts";
-import { findReceipt, newestCheckpoint, readCheckpoints } from "./log-checkpoints.ts";
+import { findNewestCheckpoint, findReceipt, readCheckpoints } from "./log-checkpoints.ts";
 import {
   BEGINNING,
   countAfter,
   digestOf,
+  ENTRIES_PER_SEAL_MAX,
   findEntries,
   findHead,
+  laterOf,
   type Log,
   NO_DIGEST,
   type Place,
@@ -91,7 +93,8 @@ export async function verifyLog(
   { entriesMax = Infinity, before = Infinity, onProgress }: VerificationOptions = {},
 ): Promise<VerificationReport> {
   // Links that are made meanwhile are newer than these, and left to the next check.
-  const checkpointed = await newestCheckpoint(registry, tenantId, log);
+  const checkpoint = await findNewestCheckpoint(registry, tenantId, log);
+  const checkpointed = checkpoint?.number ?? 0;
   const head = await findHead(tenant, log);
   const receipt = await findReceipt(registry, tenantId, log);
   const newest = Math.max(checkpointed, head?.number ?? 0);
@@ -104,7 +107,6 @@ export async function verifyLog(
     head: head?.number ?? 0,
     checkpointed,
     pruned,
-    prunedDigest: receipt?.digest,
     findings: [],
     checkedEntries: 0,
   };
@@ -123,11 +125,11 @@ export async function verifyLog(
     log,
     seals: newest,
     checked_entries: state.checkedEntries,
-    unsealed_entries: await countAfter(tenant, log, head?.place ?? BEGINNING),
+    unsealed_entries: await countAfter(tenant, log, laterOf(head, checkpoint)?.place ?? BEGINNING),
     pending_checkpoints: Math.max(0, (head?.number ?? 0) - checkpointed),
     oldest_seal: oldest,
     is_complete: isComplete && before === Infinity,
-    findings: state.findings.slice(0, FINDINGS_MAX),
+    findings: (await withoutPruned(state)).slice(0, FINDINGS_MAX),
   };
 }
 
@@ -140,9 +142,17 @@ interface State {
   readonly head: number;
   readonly checkpointed: number;
   readonly pruned: number;
-  readonly prunedDigest: Buffer | undefined;
   readonly findings: Finding[];
   checkedEntries: number;
+}
+
+/** What was found but in parts that were pruned meanwhile: they were verified by that. */
+async function withoutPruned(state: State): Promise<Finding[]> {
+  if (state.findings.length === 0) return state.findings;
+  const receipt = await findReceipt(state.registry, state.tenantId, state.log);
+  const through = receipt?.throughNumber ?? 0;
+  if (through === state.pruned) return state.findings;
+  return state.findings.filter(({ seal }) => seal > through);
 }
 
 function isFull({ findings }: State): boolean {
@@ -192,7 +202,9 @@ async function verifySeal(
     return;
   }
   const begin = previous?.place ?? BEGINNING;
-  const rows = await readLeaves(tenant, log, begin, expected.place, null);
+  // However many were put there: with so many more the findings are full.
+  const limit = Math.min(expected.entries, ENTRIES_PER_SEAL_MAX) + FINDINGS_MAX;
+  const rows = await readLeaves(tenant, log, begin, expected.place, limit);
   const actual = Buffer.concat(rows.map(({ leaf }) => leaf));
   const before = previous?.digest ?? NO_DIGEST;
   const actualDigest = digestOf(before, log, number, expected.place, actual);
@@ -262,7 +274,10 @@ function samePlace(a: Place, b: Place): boolean {
   return a.transaction === b.transaction && a.id === b.id;
 }
 
-/** Names the entries of a link that are not as they were sealed. */
+/**
+ * Names the entries of a link that are not as they were sealed. The order needs no look of its own: it
+ * comes from id and transaction, which the leaves hold.
+ */
 async function compareEntries(
   state: State,
   number: number,
@@ -276,28 +291,26 @@ async function compareEntries(
   const missing = expected.filter(({ id }) => !actualById.has(id)).map(({ id }) => id);
   const elsewhere = await findEntries(state.tenant, state.log, missing);
   const isCut = number > state.head;
+  // First: when there are more than were read, what was not read is not missing.
+  for (const { id } of actual.filter((entry) => !expectedById.has(entry.id))) {
+    report(state, "inserted", number, id, `Entry ${id} was not there when this part was sealed.`);
+  }
   for (const id of missing) {
     if (elsewhere.has(id)) report(state, "reordered", number, id, `Entry ${id} has another place.`);
     else if (isCut) report(state, "cut_off", number, id, `Entry ${id} was cut off with its seal.`);
     else report(state, "deleted", number, id, `Entry ${id} was deleted.`);
   }
-  for (const { id } of actual.filter((entry) => !expectedById.has(entry.id))) {
-    report(state, "inserted", number, id, `Entry ${id} was not there when this part was sealed.`);
-  }
   const contents = new Set(expected.map(({ digest }) => digest));
-  let isEdited = false;
+  const order = expected.filter(({ id }) => actualById.has(id)).map(({ id }) => id);
+  const actualOrder = actual.filter(({ id }) => expectedById.has(id)).map(({ id }) => id);
+  const moved = new Set(actualOrder.filter((id, index) => order[index] !== id));
   for (const { id, digest } of actual) {
     const sealed = expectedById.get(id);
     if (sealed === undefined || sealed === digest) continue;
-    isEdited = true;
-    // Another one's content under this id: they have changed places.
-    if (contents.has(digest)) report(state, "reordered", number, id, `Entry ${id} changed places.`);
+    // Another one's content under this id, or another place in the order: they have changed places.
+    if (contents.has(digest) || moved.has(id))
+      report(state, "reordered", number, id, `Entry ${id} changed places.`);
     else report(state, "edited", number, id, `Entry ${id} is not what was sealed.`);
-  }
-  if (missing.length > 0 || actual.length !== expected.length || isEdited) return;
-  for (const [index, { id }] of actual.entries()) {
-    if (expected[index]?.id === id) continue;
-    report(state, "reordered", number, id, `Entry ${id} stands where another was sealed.`);
   }
 }
 

@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { startTestApp, type TestApp, type TestTenant } from "../../test/app.ts";
 import { seal, sealOnce, verify, writeEntries } from "../../test/logs.ts";
 import { LogSealer, sealLog } from "./log-sealer.ts";
-import { splitLeaves } from "./seals.ts";
+import { sealNext, splitLeaves } from "./seals.ts";
 
 let app: TestApp;
 
@@ -129,6 +129,28 @@ describe("sealing a log", () => {
     expect((await sealedIds(tenant)).flat()).toHaveLength(2);
   });
 
+  test("writes checkpoints in the order of the links, also of another process that ended", async () => {
+    const tenant = await app.createTenant();
+    const { database } = app.services;
+    const connection = database.tenant(tenant.id);
+    const ids = await writeEntries(tenant, 1);
+    await vi.waitFor(async () => {
+      // Another process commits its link between this one's look at the checkpoints and its own link.
+      const other = await connection.transaction((tx) => sealNext(tx, "activity", undefined));
+      expect(other).toBeDefined();
+    });
+    ids.push(...(await writeEntries(tenant, 1)));
+    await vi.waitFor(async () => {
+      const own = await connection.transaction((tx) => sealNext(tx, "activity", undefined));
+      expect(own).toMatchObject({ number: 2 });
+    });
+
+    await seal(app, tenant);
+
+    expect((await sealedIds(tenant)).flat()).toEqual(ids);
+    expect(await verify(app, tenant)).toMatchObject({ pending_checkpoints: 0, findings: [] });
+  });
+
   test("writes no checkpoint for entries that are not those of the link", async () => {
     const tenant = await app.createTenant();
     await writeEntries(tenant, 2);
@@ -141,6 +163,30 @@ describe("sealing a log", () => {
     expect(await sealedIds(tenant)).toEqual([]);
     expect((await verify(app, tenant)).findings).toMatchObject([{ kind: "edited", seal: 1 }]);
     expect(app.logLines.some((line) => line.includes("a log could not be sealed"))).toBe(true);
+  });
+});
+
+describe("sealing a log after its chain was cut off", () => {
+  test("seals what is written then, after the newest checkpoint", async () => {
+    const tenant = await app.createTenant();
+    const [, cut = 0] = await writeEntries(tenant, 2);
+    await seal(app, tenant);
+    await tenant.sql`delete from activity_logs where id = ${cut}`;
+    await tenant.sql`delete from log_seals`;
+    const [after = 0] = await writeEntries(tenant, 1);
+
+    await seal(app, tenant);
+
+    expect((await sealedIds(tenant))[1]).toEqual([after]);
+    const named = (await verify(app, tenant)).findings.map(({ kind, seal: n, entry_id: entry }) => [
+      kind,
+      n,
+      entry,
+    ]);
+    expect(named).toEqual([
+      ["deleted", 1, cut],
+      ["seal_missing", 1, null],
+    ]);
   });
 });
 
@@ -189,6 +235,12 @@ describe("the service", () => {
         expect.objectContaining({ tenant: broken.id }),
         "a log could not be sealed",
       );
+      // It is tried again, but not for ever.
+      for (let round = 0; round < 10; round += 1) await sealer.sealMarked();
+      const tries = warn.mock.calls.filter(([details]) =>
+        JSON.stringify(details).includes(`"tenant":${broken.id},"log":"activity"`),
+      );
+      expect(tries).toHaveLength(5);
     } finally {
       await sealer.stop();
     }

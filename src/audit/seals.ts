@@ -7,8 +7,11 @@ import type { TenantSql } from "../db/transactions.ts";
 export const LOGS = ["activity", "security"] as const;
 export type Log = (typeof LOGS)[number];
 
-/** Entries of one link at most: their leaves are 40 KB, and read in some 10 ms. */
-const ENTRIES_PER_SEAL_MAX = 1_000;
+/**
+ * Entries of one link at most: their leaves are 40 KB, and read in some 10 ms. Never made smaller: links
+ * that are longer could not be verified any more.
+ */
+export const ENTRIES_PER_SEAL_MAX = 1_000;
 
 /**
  * Where an entry stands in the order in which logs are sealed: by transaction, then by id. Ids alone are
@@ -55,18 +58,20 @@ const TABLES: Readonly<Record<Log, Statement>> = {
   security: sql`security_logs`,
 };
 
-const AT_US = sql`(extract(epoch from l.created_at) * 1000000)::bigint`;
+// Not a bigint: a time of 'infinity' is an edit to be found, not an error to stop at.
+const AT_US = sql`trunc(extract(epoch from l.created_at) * 1000000)`;
 
 /**
- * All of an entry but its id and transaction, as one text that is the same for the same content: jsonb
+ * All of an entry but its id, as one text that is the same for the same content: jsonb
  * writes its keys in one order, times are whole microseconds.
  */
 const CONTENTS: Readonly<Record<Log, Statement>> = {
   activity: sql`jsonb_build_array(
     l.user_id, l.user_display, l.company_id, l.date, l.entity_type, l.entity_id, l.action,
-    l.old_values, l.new_values, host(l.ip_address), ${AT_US})::text`,
+    l.old_values, l.new_values, l.ip_address, ${AT_US}, l.transaction_id::text)::text`,
   security: sql`jsonb_build_array(
-    l.user_id, l.user_display, l.date, l.action, l.metadata, host(l.ip_address), ${AT_US})::text`,
+    l.user_id, l.user_display, l.date, l.action, l.metadata, l.ip_address, ${AT_US},
+    l.transaction_id::text)::text`,
 };
 
 interface LeafRow {
@@ -87,7 +92,7 @@ export async function readLeaves(
   log: Log,
   after: Place,
   until: Place | null,
-  limit: number | null,
+  limit: number,
 ): Promise<LeafRow[]> {
   const end = until
     ? sql`(l.transaction_id, l.id) <= (${until.transaction}::xid8, ${until.id}::bigint)`
@@ -130,6 +135,30 @@ export async function findEntries(
   const rows = await run<{ id: number }[]>`
     select l.id from ${TABLES[log]} l where l.id = any(${ids}::bigint[])`;
   return new Set(rows.map(({ id }) => id));
+}
+
+/**
+ * The number of the newest link that was made before a moment and holds no entry written after it; 0 when
+ * there is none. The link's own time is not enough: it is no part of the digest, and whoever may add a link
+ * may say when that was.
+ */
+export async function findLastBefore(run: RunSql, log: Log, cutoff: Date): Promise<number> {
+  const [row] = await run<{ number: number }[]>`
+    with kept as (
+      select l.transaction_id, l.id
+        from ${TABLES[log]} l
+       where l.created_at >= ${cutoff}
+       order by l.transaction_id, l.id
+       limit 1
+    )
+    select coalesce(max(s.number), 0) as number
+      from log_seals s
+     where s.log = ${log}
+       and s.created_at < ${cutoff}
+       and not exists (
+         select 1 from kept where (s.last_transaction, s.last_id) >= (kept.transaction_id, kept.id)
+       )`;
+  return row?.number ?? 0;
 }
 
 /** Deletes entries up to and with a place; gives their number. Only the owner of the tables can. */
@@ -188,6 +217,14 @@ function toSeal(log: Log, row: SealRow): Seal {
   };
 }
 
+/**
+ * Where a chain goes on: its head, or the newest checkpoint when that is as new. Somebody may have cut the
+ * chain off or made it anew; what is written from now on is sealed all the same, after what was sealed.
+ */
+export function laterOf(head: Seal | undefined, checkpoint: Seal | undefined): Seal | undefined {
+  return checkpoint && checkpoint.number >= (head?.number ?? 0) ? checkpoint : head;
+}
+
 /** The digest of a link: of the one before, of where it stands, and of every entry in order. */
 export function digestOf(
   previous: Buffer,
@@ -213,10 +250,15 @@ export function splitLeaves(leaves: Buffer): { id: number; digest: string }[] {
  * writes one: it reads what no transaction can add to any more, and leaves the rest to the next time. Of
  * two at the same time the primary key of `log_seals` lets one.
  *
+ * @param checkpoint the newest, if any
  * @returns undefined when there is nothing to seal now, or another was faster
  */
-export async function sealNext(tx: TenantSql, log: Log): Promise<SealWithLeaves | undefined> {
-  const head = await findHead(tx, log);
+export async function sealNext(
+  tx: TenantSql,
+  log: Log,
+  checkpoint: Seal | undefined,
+): Promise<SealWithLeaves | undefined> {
+  const head = laterOf(await findHead(tx, log), checkpoint);
   const rows = await readLeaves(tx, log, head?.place ?? BEGINNING, null, ENTRIES_PER_SEAL_MAX);
   const last = rows.at(-1);
   if (!last) return undefined;
@@ -233,29 +275,34 @@ export async function sealNext(tx: TenantSql, log: Log): Promise<SealWithLeaves 
   return { log, number, place, entries: rows.length, digest, leaves };
 }
 
+/** Links made again in one transaction: at 1,000 entries each 20,000 rows. */
+const REMADE_MAX = 20;
+
 /**
  * Links that were committed and whose checkpoints were not, as when a process ends between the two, made
- * again from their entries.
+ * again from their entries, the oldest {@link REMADE_MAX} of them.
  *
- * @throws Error when the entries are not those that were sealed: no checkpoint may say that they are
+ * @param checkpoint the newest, if any @throws Error when the entries are not those that were sealed: no checkpoint may say that they are
  */
 export async function remakeAfter(
   tenant: TenantConnection,
   log: Log,
-  number: number,
+  checkpoint: Seal | undefined,
 ): Promise<SealWithLeaves[]> {
   return tenant.transaction(async (tx) => {
     const head = await findHead(tx, log);
-    if (!head || head.number <= number) return [];
-    const seals = await readSeals(tx, log, number, head.number);
+    const first = (checkpoint?.number ?? 0) + 1;
+    if (!head || head.number < first) return [];
+    const last = Math.min(head.number, first + REMADE_MAX - 1);
+    const seals = await readSeals(tx, log, first, last);
     const remade: SealWithLeaves[] = [];
-    for (let next = number + 1; next <= head.number; next += 1) {
+    let before = checkpoint;
+    for (let next = first; next <= last; next += 1) {
       const seal = seals.get(next);
-      const before = seals.get(next - 1);
-      if (!seal || (!before && next > 1)) {
-        throw new Error(`Seal ${seal ? next - 1 : next} of the ${log} log is missing`);
-      }
-      const rows = await readLeaves(tx, log, before?.place ?? BEGINNING, seal.place, null);
+      if (!seal) throw new Error(`Seal ${next} of the ${log} log is missing`);
+      // One more than there may be: it shows that there are too many.
+      const limit = ENTRIES_PER_SEAL_MAX + 1;
+      const rows = await readLeaves(tx, log, before?.place ?? BEGINNING, seal.place, limit);
       const leaves = Buffer.concat(rows.map(({ leaf }) => leaf));
       const digest = digestOf(before?.digest ?? NO_DIGEST, log, next, seal.place, leaves);
       if (!digest.equals(seal.digest)) {
@@ -264,6 +311,7 @@ export async function remakeAfter(
         );
       }
       remade.push({ ...seal, leaves });
+      before = seal;
     }
     return remade;
   });

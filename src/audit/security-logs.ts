@@ -40,7 +40,14 @@ export async function listSecurity(
 /** What is read for a filter; exported to be explained. */
 export function securitySource({ user, action, ...period }: SecurityFilter): LogSource {
   const conditions: Statement[] = [...periodConditions(period)];
-  if (user !== undefined && user !== "all") conditions.push(sql`l.user_id = ${user}`);
   if (action !== undefined) conditions.push(sql`l.action = ${action}`);
-  return { fields: FIELDS, table: sql`security_logs`, conditions, companies: null };
+  const leading =
+    user === undefined || user === "all"
+      ? undefined
+      : {
+          columns: sql`l.user_id`,
+          values: sql`${user}::bigint`,
+          descending: sql`l.user_id desc`,
+        };
+  return { fields: FIELDS, table: sql`security_logs`, leading, conditions, companies: null };
 }

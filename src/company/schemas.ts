@@ -2,10 +2,8 @@ import { z } from "zod";
 import { Line, Paragraphs, RecordFields, RowId } from "../plugins/fields.ts";
 import { ListQuery, pageOf, Search } from "../plugins/lists.ts";
 import { COMPANY_ORDERINGS } from "./companies.ts";
+import { findFault } from "./feature-flags.ts";
 import { canonicalLanguage, isCurrency, isTimezone, LANGUAGE_LENGTH_MAX } from "./standards.ts";
-
-/** Largest `feature_flags`, as JSON: a few hundred flags. */
-const FEATURE_FLAGS_BYTES_MAX = 16 * 1_024;
 
 const Name = Line(200).meta({
   description: "No other company of the tenant has it.",
@@ -89,11 +87,10 @@ const settingsFields = {
     .meta({ examples: [1] }),
   feature_flags: z
     .record(z.string().max(100), z.unknown())
-    .refine(
-      (flags) => Buffer.byteLength(JSON.stringify(flags)) <= FEATURE_FLAGS_BYTES_MAX,
-      `At most ${FEATURE_FLAGS_BYTES_MAX} bytes of JSON.`,
-    )
-    .refine((flags) => !JSON.stringify(flags).includes("\\u0000"), "A NUL cannot be stored.")
+    .superRefine((flags, context) => {
+      const fault = findFault(flags);
+      if (fault !== undefined) context.addIssue(fault);
+    })
     .meta({ examples: [{ beta: true }] }),
 };
 

@@ -57,7 +57,7 @@ export class World {
   static #passwordHash = "";
 
   /** Somebody of a column; `needs` is what the role of "member with" grants. */
-  async person(caller: Caller, needs: string, foreign: TestTenant): Promise<Person> {
+  async person(caller: Caller, needs = "", foreign = this.tenant): Promise<Person> {
     if (caller === "nobody") {
       return {
         id: 0,
@@ -89,6 +89,38 @@ export class World {
     const sessionId = await one(tenant.sql<{ id: number }[]>`
       select id from login_sessions where user_id = ${user.id}`);
     return { ...user, token, sessionId };
+  }
+
+  /** Calls the API as somebody. */
+  as({ token }: Pick<Person, "token">) {
+    const client = this.app.client(this.tenant);
+    const options = token === undefined ? {} : { token };
+    return {
+      get: (path: string) => client.get(path, options),
+      post: (path: string, body?: object) => client.post(path, body, options),
+      put: (path: string, body: object) => client.put(path, body, options),
+      patch: (path: string, body: object) => client.patch(path, body, options),
+      delete: (path: string) => client.delete(path, options),
+    };
+  }
+
+  /** A member of C whose role grants these and denies those. */
+  async memberHolding(granted: readonly string[], denied: readonly string[] = []): Promise<Person> {
+    const person = await this.person("member with", "");
+    const membership = await this.membershipOf(person.id);
+    const role = await this.role(granted);
+    await this.tenant.sql`
+      insert into role_permissions (role, permission, granted)
+      select ${role}, id, false from permissions where code = any(${[...denied]}::text[])`;
+    await this.assign(membership, role);
+    return person;
+  }
+
+  /** Somebody's membership of C. */
+  async membershipOf(user: number): Promise<number> {
+    return one(this.tenant.sql<{ id: number }[]>`
+      select id from user_companies
+       where "user" = ${user} and company = ${this.company} and deleted_at is null`);
   }
 
   /** A user of the tenant without a login. */
