@@ -210,6 +210,47 @@ describe("DELETE /api/access-control/user-companies/{id}/", () => {
   });
 });
 
+describe("roles of a member", () => {
+  test("that are given and taken are logged, and told to the member, not to who did it", async () => {
+    const member = await world.person("member without");
+    const body = {
+      user_company: await world.membershipOf(member.id),
+      role: await world.systemRole("Admin"),
+    };
+
+    const given = await world.as(owner).post(`${A}/user-company-roles/`, body);
+    const { id } = given.body as { id: number };
+    await world.as(owner).delete(`${A}/user-company-roles/${id}/`);
+
+    const told = await tenant.sql<{ message: string }[]>`
+      select message from notifications where user_id = ${member.id} order by id`;
+    expect(told.map(({ message }) => message)).toEqual([
+      expect.stringMatching(/^You are Admin of .+ now\.$/),
+      expect.stringMatching(/^You are not Admin of .+ any more\.$/),
+    ]);
+    expect(await tenant.sql`select 1 from notifications where user_id = ${owner.id}`).toEqual([]);
+    const logged = await tenant.sql<{ action: string; new_values: object }[]>`
+      select action, user_id, new_values -> 'role' ->> 'role' as role from activity_logs
+       where entity_type = 'UserCompanyRole' and entity_id = ${id} order by id`;
+    expect(logged).toMatchObject([
+      { action: "CREATE", user_id: owner.id, role: "Admin" },
+      { action: "DELETE", user_id: owner.id },
+    ]);
+  });
+
+  test("twenty times at once are one", async () => {
+    const member = await world.person("member without");
+    const body = { user_company: await world.membershipOf(member.id), role: await world.role() };
+
+    const answers = await Promise.all(
+      Array.from({ length: 20 }, () => world.as(owner).post(`${A}/user-company-roles/`, body)),
+    );
+
+    expect(answers.filter(({ status }) => status === 201)).toHaveLength(1);
+    expect(answers.filter(({ status }) => status === 409)).toHaveLength(19);
+  });
+});
+
 describe("lists of memberships and roles", () => {
   test("show members their own alone, and viewers their company's alone", async () => {
     const member = await world.person("member without");
