@@ -8,6 +8,7 @@ import { withAdmin } from "../src/db/admin.ts";
 import { apiRoleOf } from "../src/db/roles.ts";
 import { loadTenantMigrations } from "../src/db/tenant-migrations.ts";
 import { AppError } from "../src/errors.ts";
+import { parseDomain } from "../src/tenants/domains.ts";
 import { createTenant } from "../src/tenants/provisioning.ts";
 import { parseSubdomain } from "../src/tenants/subdomains.ts";
 import { findTenant, listTenants, type TenantRecord } from "../src/tenants/tenants.ts";
@@ -21,6 +22,7 @@ import {
   UsageError,
   withDatabase,
 } from "./command.ts";
+import { domain, rename, setStatus, STATUS_COMMANDS } from "./tenant-life-cycle.ts";
 import { pruneTenantLogs, verifyTenantLogs } from "./tenant-logs.ts";
 
 const HELP = `
@@ -29,6 +31,9 @@ Operators' commands for tenants. Each takes --json (one JSON document on stdout)
   npm run tenant -- create --name "Acme" --subdomain acme --owner-email o@acme.io --owner-phone +201001234567
   npm run tenant -- list
   npm run tenant -- show acme
+  npm run tenant -- suspend | activate | read-only acme
+  npm run tenant -- rename acme acme-corp
+  npm run tenant -- domain list | add | verify | primary | remove acme [app.acme.example]
   npm run tenant -- verify-audit [acme]                   are the logs what was written to them?
   npm run tenant -- prune-logs [acme] [--keep-days 400]   delete log entries that are old enough
 
@@ -57,14 +62,7 @@ const CreateOptions = z.object({
   "owner-phone": z.string("is required").pipe(Phone),
   "owner-name": FullName.default("Owner"),
   "owner-password": Password.optional(),
-  domain: z
-    .string()
-    .toLowerCase()
-    .regex(
-      /^(?=.{4,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]{2,63}$/,
-      "must be a host name",
-    )
-    .optional(),
+  domain: z.string().optional(),
 });
 
 await runCommand(async () => {
@@ -72,6 +70,9 @@ await runCommand(async () => {
   if (command === "create") return create(rest);
   if (command === "list") return list(rest);
   if (command === "show") return show(rest);
+  if (command === "rename") return rename(rest);
+  if (command === "domain") return domain(rest);
+  if (command !== undefined && STATUS_COMMANDS.includes(command)) return setStatus(command, rest);
   if (command === "verify-audit") return verifyTenantLogs(rest);
   if (command === "prune-logs") return pruneTenantLogs(rest);
   if (command === undefined || command === "--help" || command === "-h") {
@@ -105,6 +106,7 @@ async function create(args: string[]): Promise<void> {
   }
   const options = parsed.data;
   const subdomain = parseSubdomain(options.subdomain);
+  const ownDomain = options.domain === undefined ? {} : { domain: parseDomain(options.domain) };
   const config = readSettings();
   const passwords = new PasswordHasher({ pepper: config.passwordPepper, cost: config.bcryptCost });
   const password = options["owner-password"];
@@ -123,7 +125,7 @@ async function create(args: string[]): Promise<void> {
       createTenant(admin, migrations, apiRoleOf(url).name, {
         name: options.name,
         subdomain,
-        ...(options.domain === undefined ? {} : { domain: options.domain }),
+        ...ownDomain,
         owner: {
           fullName: options["owner-name"],
           email: options["owner-email"],
