@@ -93,10 +93,10 @@ const DOMAIN_ACTIONS: Readonly<
   >
 > = {
   add: addDomain,
-  verify: (admin, subdomain, domain) => verifyDomain(admin, subdomain, domain),
+  verify: (admin, subdomain, name) => verifyDomain(admin, subdomain, name),
   primary: setPrimaryDomain,
-  remove: async (admin, subdomain, domain) => {
-    await removeDomain(admin, subdomain, domain);
+  remove: async (admin, subdomain, name) => {
+    await removeDomain(admin, subdomain, name);
     return undefined;
   },
 };

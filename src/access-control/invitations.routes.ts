@@ -5,8 +5,8 @@ import { contextOf } from "../plugins/authentication.ts";
 import { rangeOf, sendPage } from "../plugins/lists.ts";
 import { problems } from "../plugins/openapi.ts";
 import type { Services } from "../services.ts";
+import { acceptInvitation } from "./invitation-acceptance.ts";
 import {
-  acceptInvitation,
   createInvitation,
   deleteInvitation,
   getInvitation,

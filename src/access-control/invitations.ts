@@ -2,6 +2,7 @@ import { recordActivity } from "../audit/activity-log.ts";
 import type { Actor } from "../audit/actor.ts";
 import { notify } from "../audit/notifications.ts";
 import type { Context } from "../auth/context.ts";
+import { countTry, EVERYWHERE, type FailureLimit } from "../auth/failures.ts";
 import { linkWithToken } from "../auth/links.ts";
 import { lockCompany } from "../company/companies.ts";
 import { type RunSql, sql } from "../db/sql.ts";
@@ -36,8 +37,11 @@ const EMAIL_LIFETIME_SECONDS = 86_400;
  */
 const PENDING_MAX = 500;
 
+/** E-mails that one user sends by inviting and resending, before an hour without. */
+const SENDS: FailureLimit = { triesMax: 200, lockMinutes: 60 };
+
 /** As clients see one: what has run out is expired, whether or not its row says so yet. */
-const FIELDS = sql`
+export const INVITATION_FIELDS = sql`
   i.id, i.email, i.company, i.role,
   case when i.status = 'pending' and i.expires_at <= now() then 'expired' else i.status end as status,
   i.invited_by, i.expires_at, i.created_at, i.updated_at, i.deleted_at, i.is_deleted`;
@@ -65,7 +69,7 @@ export async function listInvitations(
   const status = filter.status ?? null;
   const from = sql`
     from (
-      select ${FIELDS}
+      select ${INVITATION_FIELDS}
         from invitations i
         join companies c on c.id = i.company and c.deleted_at is null
        where i.deleted_at is null and ${isOneOf(seen, sql`i.company`)}) as i
@@ -98,7 +102,7 @@ export async function getInvitation(run: RunSql, actor: Actor, id: number): Prom
  *
  * @throws AppError `not_found` for a company the caller does not see, `permission_denied` also for a
  *   role that allows more than they hold, `validation_error` for a role that is not the company's or a
- *   time that is not in reach, `conflict` for a member, a pending invitation, a company that is not
+ *   time that is not in reach, `rate_limited`, `conflict` for a member, a pending invitation, a company that is not
  *   active, or too many pending ones
  */
 export async function createInvitation(
@@ -203,8 +207,8 @@ export async function revokeInvitation(tx: TenantSql, actor: Actor, id: number):
 /**
  * Sends a pending invitation again, with a new link that is good for seven days; the older one ends.
  *
- * @throws AppError `not_found`, `permission_denied`, `conflict` when it is not pending or the company is
- *   not active
+ * @throws AppError `not_found`, `permission_denied`, `rate_limited`, `conflict` when it is not pending or
+ *   the company is not active
  */
 export async function resendInvitation(
   tx: TenantSql,
@@ -232,129 +236,6 @@ export async function resendInvitation(
     companyId: before.company,
     before,
     after,
-  });
-}
-
-/** What an invitation made of the caller. */
-export interface AcceptedOffer {
-  readonly company: number;
-  readonly companyName: string;
-}
-
-/**
- * Makes the caller a member with the role they were invited to. Membership, role, status, notification
- * and log entries commit together. The company is held, so of parallel calls one finds it pending.
- *
- * @throws AppError `invalid_token`, `permission_denied` unless the caller's verified address is the
- *   invited one, `conflict` when it is not pending, the company not active, the role gone, or the
- *   membership deactivated, or ended since the invitation was last made, changed or sent
- */
-export async function acceptInvitation(
-  tx: TenantSql,
-  actor: Actor,
-  token: string,
-): Promise<AcceptedOffer> {
-  const [offer] = await tx<{ id: number; company: number; company_name: string }[]>`
-    select i.id, i.company, c.name as company_name
-      from invitations i
-      join companies c on c.id = i.company and c.deleted_at is null
-     where i.token_hash = ${sha256(token)} and i.deleted_at is null`;
-  if (!offer) throw invalidLink();
-  await lockCompany(tx, offer.company);
-  const before = await findByToken(tx, offer.id, token);
-  const [user] = await tx<{ is_invited: boolean }[]>`
-    select email = ${before.email} and email_verified_at is not null as is_invited
-      from users where id = ${actor.userId} and is_active
-       for no key update`;
-  if (!user?.is_invited) {
-    throw denied("Only the holder of the invited e-mail address, once it is verified, can accept.");
-  }
-  requirePending(before);
-  await requireActiveCompany(tx, offer.company);
-  const membershipId = await joinCompany(tx, actor, before);
-  await giveInvitedRole(tx, actor, before, membershipId);
-  await tx`
-    update invitations
-       set status = 'accepted', accepted_by = ${actor.userId}, updated_at = now()
-     where id = ${before.id}`;
-  await recordActivity(tx, actor, {
-    action: "ACCEPT",
-    entity: "Invitation",
-    entityId: before.id,
-    companyId: before.company,
-    before,
-    after: await findInvitation(tx, before.id),
-  });
-  await notify(
-    tx,
-    [before.invited_by],
-    `${before.email} accepted your invitation to ${offer.company_name}.`,
-  );
-  return { company: offer.company, companyName: offer.company_name };
-}
-
-/** The membership that the invited person has or gets. */
-async function joinCompany(
-  tx: TenantSql,
-  actor: Actor,
-  { company, updated_at: offeredAt }: Invitation,
-): Promise<number> {
-  const [held] = await tx<{ id: number; is_active: boolean }[]>`
-    select id, is_active from user_companies
-     where "user" = ${actor.userId} and company = ${company} and deleted_at is null`;
-  if (held && !held.is_active) {
-    throw new AppError("conflict", "Your membership of this company was deactivated.");
-  }
-  if (held) return held.id;
-  // Removing a member ends invitations of the address they had then; this one may be of another.
-  const ended = await tx`
-    select 1 from user_companies
-     where "user" = ${actor.userId} and company = ${company} and deleted_at > ${offeredAt} limit 1`;
-  if (ended.length > 0) {
-    throw new AppError(
-      "conflict",
-      "Your membership ended after you were invited. Ask for a new invitation.",
-    );
-  }
-  const [membership] = await tx<{ id: number }[]>`
-    insert into user_companies ("user", company, is_primary_company)
-    values (
-      ${actor.userId}, ${company},
-      not exists (select 1 from user_companies
-                   where "user" = ${actor.userId} and is_primary_company and deleted_at is null))
-    returning id`;
-  if (!membership) throw new Error("The membership was not created");
-  await recordActivity(tx, actor, {
-    action: "CREATE",
-    entity: "UserCompany",
-    entityId: membership.id,
-    companyId: company,
-    after: { user: actor.userId, company },
-  });
-  return membership.id;
-}
-
-async function giveInvitedRole(
-  tx: TenantSql,
-  actor: Actor,
-  { role, company }: Invitation,
-  membershipId: number,
-): Promise<void> {
-  const known = await tx`select 1 from roles where id = ${role} and deleted_at is null for share`;
-  if (known.length === 0) {
-    throw new AppError("conflict", "The role of this invitation does not exist any more.");
-  }
-  const [given] = await tx<{ id: number }[]>`
-    insert into user_company_roles (user_company, role) values (${membershipId}, ${role})
-    on conflict (user_company, role) where deleted_at is null do nothing
-    returning id`;
-  if (!given) return;
-  await recordActivity(tx, actor, {
-    action: "CREATE",
-    entity: "UserCompanyRole",
-    entityId: given.id,
-    companyId: company,
-    after: { user_company: membershipId, role },
   });
 }
 
@@ -418,29 +299,19 @@ async function holdInvitation(tx: TenantSql, actor: Actor, id: number) {
   return { invitation: await findInvitation(tx, id), access };
 }
 
-async function findInvitation(run: RunSql, id: number): Promise<Invitation> {
+export async function findInvitation(run: RunSql, id: number): Promise<Invitation> {
   const [invitation] = await run<Invitation[]>`
-    select ${FIELDS} from invitations i where i.id = ${id} and i.deleted_at is null`;
+    select ${INVITATION_FIELDS} from invitations i where i.id = ${id} and i.deleted_at is null`;
   if (!invitation) throw new AppError("not_found", "There is no such invitation.");
   return invitation;
 }
 
-/** Read again once the company is held: another link may have been sent meanwhile. */
-async function findByToken(tx: TenantSql, id: number, token: string): Promise<Invitation> {
-  const [invitation] = await tx<Invitation[]>`
-    select ${FIELDS}
-      from invitations i
-     where i.id = ${id} and i.token_hash = ${sha256(token)} and i.deleted_at is null`;
-  if (!invitation) throw invalidLink();
-  return invitation;
-}
-
-function requirePending({ status }: Invitation): void {
+export function requirePending({ status }: Invitation): void {
   if (status !== "pending") throw new AppError("conflict", `The invitation is ${status}.`);
 }
 
 /** @throws AppError `conflict` */
-async function requireActiveCompany(tx: TenantSql, id: number): Promise<void> {
+export async function requireActiveCompany(tx: TenantSql, id: number): Promise<void> {
   const active = await tx`select 1 from companies where id = ${id} and status = 'active'`;
   if (active.length === 0) throw new AppError("conflict", "The company is not active.");
 }
@@ -471,6 +342,17 @@ async function sendInvitation(
   { email, company, expires_at: expiresAt }: Invitation,
   token: string,
 ): Promise<void> {
+  const subject = context.keys.mac(
+    "login-failures",
+    context.tenantId,
+    "invitation sends",
+    actor.userId,
+  );
+  if (!(await countTry(tx, subject, EVERYWHERE, SENDS)).isAllowed) {
+    throw new AppError("rate_limited", "You have sent too many invitations. Try again later.", {
+      retryAfterSeconds: SENDS.lockMinutes * 60,
+    });
+  }
   const [names] = await tx<{ company_name: string; inviter: string }[]>`
     select c.name as company_name, u.full_name as inviter
       from companies c, users u
@@ -498,8 +380,4 @@ async function notifyInvited(tx: TenantSql, { email, company }: Invitation): Pro
     [invited.id],
     `You are invited to ${invited.company_name}. The link to accept is in your e-mail.`,
   );
-}
-
-function invalidLink(): AppError {
-  return new AppError("invalid_token", "The link is not valid any more. Ask for a new one.");
 }

@@ -147,6 +147,9 @@ describe("GET /api/audit/activity-logs/", () => {
   test.each([
     "from=yesterday",
     "from=2026-02-30",
+    "from=0000-01-01",
+    "to=0000-01-01T00:00:00Z",
+    "from=9999-12-31T23:59:59-23:59",
     "from=2026-03-02&to=2026-03-01",
     "page=0",
     "page=1&cursor=MS4x",

@@ -9,6 +9,11 @@ const DAY_MS = 86_400_000;
 const Moment = z
   .union([z.iso.date(), z.iso.datetime({ offset: true })], "Enter a date or a time in ISO 8601.")
   .meta({ description: "A day of UTC, or a moment.", examples: ["2026-11-24"] })
+  .refine((text) => {
+    // Years that a timestamp of PostgreSQL and of ISO 8601 both have, whatever the offset makes of it.
+    const year = new Date(text).getUTCFullYear();
+    return year >= 1 && year <= 9_998;
+  }, "Enter a time between the years 1 and 9998.")
   .transform((text) => {
     const start = new Date(text);
     // A moment is known to a millisecond here, in the log to a microsecond.
