@@ -22,6 +22,7 @@ import {
   UsageError,
   withDatabase,
 } from "./command.ts";
+import { drift } from "./tenant-drift.ts";
 import { domain, rename, setStatus, STATUS_COMMANDS } from "./tenant-life-cycle.ts";
 import { pruneTenantLogs, verifyTenantLogs } from "./tenant-logs.ts";
 
@@ -34,6 +35,7 @@ Operators' commands for tenants. Each takes --json (one JSON document on stdout)
   npm run tenant -- suspend | activate | read-only acme
   npm run tenant -- rename acme acme-corp
   npm run tenant -- domain list | add | verify | primary | remove acme [app.acme.example]
+  npm run tenant -- drift [acme]                          are the schemas what the migrations make?
   npm run tenant -- verify-audit [acme]                   are the logs what was written to them?
   npm run tenant -- prune-logs [acme] [--keep-days 400]   delete log entries that are old enough
 
@@ -70,6 +72,7 @@ await runCommand(async () => {
   if (command === "create") return create(rest);
   if (command === "list") return list(rest);
   if (command === "show") return show(rest);
+  if (command === "drift") return drift(rest);
   if (command === "rename") return rename(rest);
   if (command === "domain") return domain(rest);
   if (command !== undefined && STATUS_COMMANDS.includes(command)) return setStatus(command, rest);
