@@ -1,8 +1,7 @@
 import type { FastifyPluginAsyncZod } from "fastify-type-provider-zod";
-import { z } from "zod";
-import { Id } from "../account/schemas.ts";
 import { contextOf } from "../plugins/authentication.ts";
 import { rangeOf, sendPage } from "../plugins/lists.ts";
+import { Deleted, IdParams } from "../plugins/fields.ts";
 import { problems } from "../plugins/openapi.ts";
 import type { Services } from "../services.ts";
 import { acceptInvitation } from "./invitation-acceptance.ts";
@@ -33,7 +32,7 @@ export const invitationRoutes: FastifyPluginAsyncZod<{ services: Services }> = a
   { services },
 ) => {
   const tags = ["Access control"];
-  const params = z.strictObject({ id: Id });
+  const params = IdParams;
 
   app.get(
     "/",
@@ -167,7 +166,7 @@ export const invitationRoutes: FastifyPluginAsyncZod<{ services: Services }> = a
         description: "Its link ends.",
         params,
         response: {
-          204: z.undefined().meta({ description: "Deleted." }),
+          204: Deleted,
           ...problems("validation_error", "permission_denied", "not_found"),
         },
       },

@@ -1,7 +1,6 @@
 import type { FastifyPluginAsyncZod } from "fastify-type-provider-zod";
-import { z } from "zod";
-import { Id } from "../account/schemas.ts";
 import { rangeOf, sendPage } from "../plugins/lists.ts";
+import { Deleted, IdParams } from "../plugins/fields.ts";
 import { problems } from "../plugins/openapi.ts";
 import {
   createMembershipRole,
@@ -19,7 +18,7 @@ import {
 /** Which roles members have. */
 export const membershipRoleRoutes: FastifyPluginAsyncZod = async (app) => {
   const tags = ["Access control"];
-  const params = z.strictObject({ id: Id });
+  const params = IdParams;
 
   app.get(
     "/",
@@ -104,7 +103,7 @@ export const membershipRoleRoutes: FastifyPluginAsyncZod = async (app) => {
         description: "The member is notified. A company keeps an owner.",
         params,
         response: {
-          204: z.undefined().meta({ description: "Deleted." }),
+          204: Deleted,
           ...problems("validation_error", "permission_denied", "not_found", "conflict"),
         },
       },

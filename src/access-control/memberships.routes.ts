@@ -1,7 +1,6 @@
 import type { FastifyPluginAsyncZod } from "fastify-type-provider-zod";
-import { z } from "zod";
-import { Id } from "../account/schemas.ts";
 import { rangeOf, sendPage } from "../plugins/lists.ts";
+import { Deleted, IdParams } from "../plugins/fields.ts";
 import { problems } from "../plugins/openapi.ts";
 import {
   createMembership,
@@ -21,7 +20,7 @@ import {
 /** Who belongs to which company. */
 export const membershipRoutes: FastifyPluginAsyncZod = async (app) => {
   const tags = ["Access control"];
-  const params = z.strictObject({ id: Id });
+  const params = IdParams;
 
   app.get(
     "/",
@@ -131,7 +130,7 @@ export const membershipRoutes: FastifyPluginAsyncZod = async (app) => {
           "Users leave by themselves without the permission. Its roles end, and pending invitations of the same address to the company. A company keeps an owner.",
         params,
         response: {
-          204: z.undefined().meta({ description: "Deleted." }),
+          204: Deleted,
           ...problems("validation_error", "permission_denied", "not_found", "conflict"),
         },
       },

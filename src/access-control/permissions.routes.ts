@@ -1,7 +1,6 @@
 import type { FastifyPluginAsyncZod } from "fastify-type-provider-zod";
-import { z } from "zod";
-import { Id } from "../account/schemas.ts";
 import { rangeOf, sendPage } from "../plugins/lists.ts";
+import { Deleted, IdParams } from "../plugins/fields.ts";
 import { problems } from "../plugins/openapi.ts";
 import {
   changePermission,
@@ -22,7 +21,7 @@ import {
 /** The catalogue of what can be allowed: the service's own codes, and those a tenant adds. */
 export const permissionRoutes: FastifyPluginAsyncZod = async (app) => {
   const tags = ["Access control"];
-  const params = z.strictObject({ id: Id });
+  const params = IdParams;
 
   app.get(
     "/",
@@ -134,7 +133,7 @@ export const permissionRoutes: FastifyPluginAsyncZod = async (app) => {
         description: "Roles neither allow nor deny it any more. Built-in ones stay.",
         params,
         response: {
-          204: z.undefined().meta({ description: "Deleted." }),
+          204: Deleted,
           ...problems("validation_error", "permission_denied", "not_found", "conflict"),
         },
       },

@@ -1,7 +1,6 @@
 import type { FastifyPluginAsyncZod } from "fastify-type-provider-zod";
-import { z } from "zod";
-import { Id } from "../account/schemas.ts";
 import { rangeOf, sendPage } from "../plugins/lists.ts";
+import { Deleted, IdParams } from "../plugins/fields.ts";
 import { problems } from "../plugins/openapi.ts";
 import {
   createRolePermission,
@@ -19,7 +18,7 @@ import {
 /** What roles allow, and what they deny. */
 export const rolePermissionRoutes: FastifyPluginAsyncZod = async (app) => {
   const tags = ["Access control"];
-  const params = z.strictObject({ id: Id });
+  const params = IdParams;
 
   app.get(
     "/",
@@ -104,7 +103,7 @@ export const rolePermissionRoutes: FastifyPluginAsyncZod = async (app) => {
         description: "Nobody decides on a permission that they do not hold.",
         params,
         response: {
-          204: z.undefined().meta({ description: "Deleted." }),
+          204: Deleted,
           ...problems("validation_error", "permission_denied", "not_found", "conflict"),
         },
       },

@@ -1,7 +1,6 @@
 import type { FastifyPluginAsyncZod } from "fastify-type-provider-zod";
-import { z } from "zod";
-import { Id } from "../account/schemas.ts";
 import { rangeOf, sendPage } from "../plugins/lists.ts";
+import { Deleted, IdParams } from "../plugins/fields.ts";
 import { problems } from "../plugins/openapi.ts";
 import { changeRole, createRole, deleteRole, getRole, listRoles } from "./roles.ts";
 import { NewRole, Role, RoleChange, RoleReplacement, RolesPage, RolesQuery } from "./schemas.ts";
@@ -9,7 +8,7 @@ import { NewRole, Role, RoleChange, RoleReplacement, RolesPage, RolesQuery } fro
 /** System roles, and those that companies make. */
 export const roleRoutes: FastifyPluginAsyncZod = async (app) => {
   const tags = ["Access control"];
-  const params = z.strictObject({ id: Id });
+  const params = IdParams;
 
   app.get(
     "/",
@@ -121,7 +120,7 @@ export const roleRoutes: FastifyPluginAsyncZod = async (app) => {
         description: "One that no member has and nobody is invited to.",
         params,
         response: {
-          204: z.undefined().meta({ description: "Deleted." }),
+          204: Deleted,
           ...problems("validation_error", "permission_denied", "not_found", "conflict"),
         },
       },

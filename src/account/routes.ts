@@ -2,12 +2,12 @@ import type { FastifyPluginAsyncZod } from "fastify-type-provider-zod";
 import { z } from "zod";
 import { MessageAnswer } from "../auth/schemas.ts";
 import { contextOf } from "../plugins/authentication.ts";
+import { IdParams } from "../plugins/fields.ts";
 import { problems } from "../plugins/openapi.ts";
 import type { Services } from "../services.ts";
 import { resendVerification, verifyEmail } from "./email-verification.ts";
 import { changeProfile, getProfile } from "./profile.ts";
 import {
-  Id,
   Profile,
   ProfileChange,
   ProfileReplacement,
@@ -160,7 +160,7 @@ export const accountRoutes: FastifyPluginAsyncZod<{ services: Services }> = asyn
         tags,
         summary: "End one of the caller's logins",
         description: "Its access token stops working within a second everywhere.",
-        params: z.strictObject({ id: Id }),
+        params: IdParams,
         response: {
           204: z.undefined().meta({ description: "Ended." }),
           ...problems("validation_error", "not_found"),

@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { CurrentPassword, Email, FullName, Token } from "../auth/schemas.ts";
+import { Id } from "../plugins/fields.ts";
 import { ListQuery, pageOf, Search } from "../plugins/lists.ts";
 
 /** How a user is named wherever one is shown. */
@@ -81,13 +82,6 @@ export const Session = z
   })
   .meta({ id: "Session", description: "A live login." });
 export type Session = z.infer<typeof Session>;
-
-export const Id = z.coerce
-  .number()
-  .int()
-  .min(1)
-  .max(Number.MAX_SAFE_INTEGER)
-  .meta({ examples: [7] });
 
 export const ManagedUser = z
   .object({

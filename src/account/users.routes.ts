@@ -1,11 +1,11 @@
 import type { FastifyPluginAsyncZod } from "fastify-type-provider-zod";
-import { z } from "zod";
 import { MessageAnswer } from "../auth/schemas.ts";
 import { contextOf } from "../plugins/authentication.ts";
 import { rangeOf, sendPage } from "../plugins/lists.ts";
+import { IdParams } from "../plugins/fields.ts";
 import { problems } from "../plugins/openapi.ts";
 import type { Services } from "../services.ts";
-import { Id, ManagedUser, UserChange, UsersPage, UsersQuery } from "./schemas.ts";
+import { ManagedUser, UserChange, UsersPage, UsersQuery } from "./schemas.ts";
 import { changeUser, getUser, listUsers, resetSecondFactor } from "./users.ts";
 
 /** What the tenant's admins see and decide of its users. */
@@ -15,7 +15,7 @@ export const userRoutes: FastifyPluginAsyncZod<{ services: Services }> = async (
 ) => {
   const { principals } = services;
   const tags = ["Account"];
-  const params = z.strictObject({ id: Id });
+  const params = IdParams;
 
   app.get(
     "/",

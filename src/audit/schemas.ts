@@ -1,6 +1,5 @@
 import { z } from "zod";
-import { Id } from "../account/schemas.ts";
-import { RowId } from "../plugins/fields.ts";
+import { RowId, Id } from "../plugins/fields.ts";
 import { ListQuery, pageOf } from "../plugins/lists.ts";
 
 const DAY_MS = 86_400_000;

@@ -1,6 +1,6 @@
 import type { FastifyPluginAsyncZod } from "fastify-type-provider-zod";
 import { z } from "zod";
-import { Id } from "../account/schemas.ts";
+import { Deleted, IdParams } from "../plugins/fields.ts";
 import { problems } from "../plugins/openapi.ts";
 import { deleteLogo, getLogo, LOGO_BYTES_MAX, replaceLogo } from "./company-logos.ts";
 import { CompanyLogo } from "./schemas.ts";
@@ -20,7 +20,7 @@ const IMAGE_HEADERS = {
 /** A company's logo: raw bytes, up and down. */
 export const logoRoutes: FastifyPluginAsyncZod = async (app) => {
   const tags = ["Company"];
-  const params = z.strictObject({ id: Id });
+  const params = IdParams;
   // Here alone: every other route takes JSON.
   app.removeAllContentTypeParsers();
   app.addContentTypeParser(
@@ -116,7 +116,7 @@ export const logoRoutes: FastifyPluginAsyncZod = async (app) => {
         description: "The company has none then.",
         params,
         response: {
-          204: z.undefined().meta({ description: "Deleted." }),
+          204: Deleted,
           ...problems("validation_error", "permission_denied", "not_found"),
         },
       },

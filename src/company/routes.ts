@@ -1,7 +1,6 @@
 import type { FastifyPluginAsyncZod } from "fastify-type-provider-zod";
-import { z } from "zod";
-import { Id } from "../account/schemas.ts";
 import { ListQuery, rangeOf, sendPage } from "../plugins/lists.ts";
+import { Deleted, IdParams } from "../plugins/fields.ts";
 import { problems } from "../plugins/openapi.ts";
 import {
   changeCompany,
@@ -26,7 +25,7 @@ import { listSubsidiaries } from "./subsidiaries.ts";
 /** Companies of a tenant: who makes one owns it, its members see it. */
 export const companyRoutes: FastifyPluginAsyncZod = async (app) => {
   const tags = ["Company"];
-  const params = z.strictObject({ id: Id });
+  const params = IdParams;
   await app.register(settingsRoutes, { prefix: "/:id/settings" });
   await app.register(logoRoutes, { prefix: "/:id/logo" });
 
@@ -137,7 +136,7 @@ export const companyRoutes: FastifyPluginAsyncZod = async (app) => {
           "Its Owner can, from either status, while there are no companies below it. Links to join it end; the name can be taken again.",
         params,
         response: {
-          204: z.undefined().meta({ description: "Deleted." }),
+          204: Deleted,
           ...problems("validation_error", "permission_denied", "not_found", "conflict"),
         },
       },

@@ -1,6 +1,5 @@
 import type { FastifyPluginAsyncZod } from "fastify-type-provider-zod";
-import { z } from "zod";
-import { Id } from "../account/schemas.ts";
+import { IdParams } from "../plugins/fields.ts";
 import { problems } from "../plugins/openapi.ts";
 import { changeCompanySettings, getCompanySettings } from "./company-settings.ts";
 import { CompanySettings, CompanySettingsChange, CompanySettingsReplacement } from "./schemas.ts";
@@ -8,7 +7,7 @@ import { CompanySettings, CompanySettingsChange, CompanySettingsReplacement } fr
 /** How a company counts, writes and switches: language, currency, time zone, feature flags. */
 export const settingsRoutes: FastifyPluginAsyncZod = async (app) => {
   const tags = ["Company"];
-  const params = z.strictObject({ id: Id });
+  const params = IdParams;
 
   app.get(
     "/",

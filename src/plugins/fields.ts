@@ -6,6 +6,20 @@ export const RowId = z
   .min(1)
   .meta({ examples: [3] });
 
+/** An id in a path or a query. */
+export const Id = z.coerce
+  .number()
+  .int()
+  .min(1)
+  .max(Number.MAX_SAFE_INTEGER)
+  .meta({ examples: [7] });
+
+/** The path of one row. */
+export const IdParams = z.strictObject({ id: Id });
+
+/** The answer without a body when a row was deleted. */
+export const Deleted = z.undefined().meta({ description: "Deleted." });
+
 /** What every row that can be deleted carries. */
 export const RecordFields = {
   created_at: z.date(),

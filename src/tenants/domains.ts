@@ -71,7 +71,7 @@ export async function addDomain(
   const domain = parseDomain(text);
   const { id } = await getTenant(admin.query, subdomain);
   return admin.transaction(async () => {
-    await admin.query`select 1 from public.tenants where id = ${id} for no key update`;
+    await holdTenant(admin, id);
     const [state] = await admin.query<{ is_held: boolean; count: number }[]>`
       select
         exists (select 1 from public.tenant_domains
@@ -108,7 +108,7 @@ export async function verifyDomain(
   // Outside the transaction: nobody waits for somebody's name server.
   if (record) await requireRecord(resolve, record);
   return admin.transaction(async () => {
-    await admin.query`select 1 from public.tenants where id = ${id} for no key update`;
+    await holdTenant(admin, id);
     try {
       await admin.query`
         update public.tenant_domains
@@ -138,7 +138,7 @@ export async function setPrimaryDomain(
   const domain = parseDomain(text);
   const { id } = await getTenant(admin.query, subdomain);
   return admin.transaction(async () => {
-    await admin.query`select 1 from public.tenants where id = ${id} for no key update`;
+    await holdTenant(admin, id);
     const { verified_at: verifiedAt } = await findDomain(admin, id, domain);
     if (verifiedAt === null) throw new AppError("conflict", `${domain} is not verified yet.`);
     await admin.query`
@@ -162,7 +162,7 @@ export async function removeDomain(
   const domain = parseDomain(text);
   const { id } = await getTenant(admin.query, subdomain);
   await admin.transaction(async () => {
-    await admin.query`select 1 from public.tenants where id = ${id} for no key update`;
+    await holdTenant(admin, id);
     const { is_primary: wasPrimary } = await findDomain(admin, id, domain);
     await admin.query`
       delete from public.tenant_domains where tenant_id = ${id} and domain = ${domain}`;
@@ -174,6 +174,11 @@ export async function removeDomain(
     }
     await tellProcesses(admin.query, id);
   });
+}
+
+/** Of two changes of a tenant's domains the second sees the first. */
+async function holdTenant(admin: AdminConnection, id: number): Promise<void> {
+  await admin.query`select 1 from public.tenants where id = ${id} for no key update`;
 }
 
 async function findDomain(
