@@ -1,5 +1,16 @@
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
-import { newSubdomain, startTestApp, type TestApp, type TestTenant } from "../../test/app.ts";
+import {
+  newPhone,
+  newSubdomain,
+  startTestApp,
+  type TestApp,
+  type TestTenant,
+} from "../../test/app.ts";
+import { withAdmin } from "../db/admin.ts";
+import { loadTenantMigrations } from "../db/tenant-migrations.ts";
+import { migrateFleet } from "../tenants/fleet.ts";
+import { createTenant } from "../tenants/provisioning.ts";
+import { OLDEST_VERSION } from "./tenant.ts";
 
 let api: TestApp;
 let acme: TestTenant;
@@ -117,6 +128,39 @@ describe("the tenant of a request", () => {
   });
 });
 
+describe("a tenant whose schema is older than the code", () => {
+  test("answers 503 until it is migrated, and at once then; others are not kept waiting", async () => {
+    const migrations = await loadTenantMigrations();
+    const subdomain = newSubdomain();
+    const apiRole = new URL(api.config.databaseUrl ?? "").username;
+    await withAdmin(api.ownerUrl, (admin) =>
+      createTenant(admin, migrations.slice(0, 1), apiRole, {
+        name: "Behind",
+        subdomain,
+        owner: { fullName: "Ada", email: "ada@behind.test", phone: newPhone() },
+      }),
+    );
+
+    const behind = await api.app.inject({ url: PATH, headers: { "x-tenant": subdomain } });
+    const other = await codeFor({ "x-tenant": acme.subdomain });
+    await migrateFleet(api.ownerUrl, migrations, { parallel: 1 });
+
+    expect(behind.statusCode).toBe(503);
+    expect(behind.json()).toMatchObject({ code: "not_ready" });
+    expect(behind.headers["retry-after"]).toBe("5");
+    expect(other).toBe(FOUND);
+    await vi.waitFor(async () => {
+      expect(await codeFor({ "x-tenant": subdomain })).toBe(FOUND);
+    });
+  });
+
+  test("is one before the version that the code names, which there is", async () => {
+    const names = (await loadTenantMigrations()).map(({ name }) => name);
+
+    expect(names.some((name) => name.startsWith(`${OLDEST_VERSION}_`))).toBe(true);
+  });
+});
+
 describe("a tenant that changes", () => {
   test("one created after its name was asked for is found at once", async () => {
     const subdomain = newSubdomain();
@@ -143,7 +187,8 @@ describe("a tenant that changes", () => {
     expect(await codeFor({ "x-tenant": subdomain })).toBe("tenant_not_found");
 
     await api.registry`select pg_notify('ouvira_tenants', '0')`;
-    await expect.poll(() => codeFor({ "x-tenant": subdomain })).toBe(FOUND);
+    // Found, and without a schema.
+    await expect.poll(() => codeFor({ "x-tenant": subdomain })).toBe("not_ready");
   });
 
   test("a suspended one is 403 for reads and writes, and comes back", async () => {

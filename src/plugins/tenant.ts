@@ -44,8 +44,22 @@ export const tenantPlugin = fastifyPlugin<{ services: Services }>(
   },
 );
 
-function findRefusal({ status }: Tenant, method: string): AppError | undefined {
+/**
+ * The oldest schema that this code can work with: the tenant migration whose tables it reads last. Raised
+ * with the code that needs a newer one; a migration that only adds what is not yet used leaves it.
+ */
+export const OLDEST_VERSION = "1790000220000";
+
+/** How soon a tenant whose migration is under way is worth another try. */
+const MIGRATION_RETRY_SECONDS = 5;
+
+function findRefusal({ status, version }: Tenant, method: string): AppError | undefined {
   if (status === "suspended") return new AppError("tenant_suspended", "This tenant is suspended.");
+  if (version < OLDEST_VERSION) {
+    return new AppError("not_ready", "This tenant is being brought up to date.", {
+      retryAfterSeconds: MIGRATION_RETRY_SECONDS,
+    });
+  }
   if (status === "read_only" && !SAFE_METHODS.has(method)) {
     return new AppError("tenant_read_only", "This tenant can be read, not changed, at the moment.");
   }

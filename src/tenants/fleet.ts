@@ -2,6 +2,7 @@ import { type AdminConnection, withAdmin } from "../db/admin.ts";
 import { tenantSchema } from "../db/tenant-database.ts";
 import { newestVersion, type TenantMigration, upgradeText } from "../db/tenant-migrations.ts";
 import { AppError } from "../errors.ts";
+import { tellProcesses } from "./life-cycle.ts";
 
 export interface FleetReport {
   /** The version of this release. */
@@ -101,6 +102,8 @@ async function migrateTenant(
            set version = ${newestVersion(migrations)}, state = 'applied', last_error = null,
                duration_ms = ${durationMs()}, updated_at = now()
          where tenant_id = ${id}`;
+      // Processes that refuse the tenant for its version look again.
+      await tellProcesses(admin.query, id);
     });
     return { id, subdomain, durationMs: durationMs() };
   } catch (error) {
