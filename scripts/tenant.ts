@@ -24,6 +24,7 @@ import {
 } from "./command.ts";
 import { drift } from "./tenant-drift.ts";
 import { domain, rename, setStatus, STATUS_COMMANDS } from "./tenant-life-cycle.ts";
+import { showStatus } from "./tenant-status.ts";
 import { pruneTenantLogs, verifyTenantLogs } from "./tenant-logs.ts";
 
 const HELP = `
@@ -32,6 +33,7 @@ Operators' commands for tenants. Each takes --json (one JSON document on stdout)
   npm run tenant -- create --name "Acme" --subdomain acme --owner-email o@acme.io --owner-phone +201001234567
   npm run tenant -- list
   npm run tenant -- show acme
+  npm run tenant -- status                                the fleet on one screen
   npm run tenant -- suspend | activate | read-only acme
   npm run tenant -- rename acme acme-corp
   npm run tenant -- domain list | add | verify | primary | remove acme [app.acme.example]
@@ -72,6 +74,7 @@ await runCommand(async () => {
   if (command === "create") return create(rest);
   if (command === "list") return list(rest);
   if (command === "show") return show(rest);
+  if (command === "status") return showStatus(rest);
   if (command === "drift") return drift(rest);
   if (command === "rename") return rename(rest);
   if (command === "domain") return domain(rest);

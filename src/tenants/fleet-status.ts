@@ -1,0 +1,74 @@
+import type { RunSql } from "../db/sql.ts";
+import type { TenantStatus } from "./tenants.ts";
+
+/** Tenants of one version and state of migration. */
+export interface FleetGroup {
+  readonly version: string;
+  readonly state: "pending" | "running" | "applied" | "failed";
+  readonly tenants: number;
+}
+
+/** A tenant whose last migration did not go through. */
+export interface FailedTenant {
+  readonly id: number;
+  readonly subdomain: string;
+  readonly version: string;
+  readonly attempts: number;
+  readonly last_error: string | null;
+  readonly updated_at: Date;
+}
+
+export interface FleetStatus {
+  /** The newest migration of this release. */
+  readonly version: string;
+  readonly tenants: number;
+  /** Not of that version, or not done. */
+  readonly behind: number;
+  readonly statuses: Readonly<Record<TenantStatus, number>>;
+  /** Newest version first. */
+  readonly groups: readonly FleetGroup[];
+  /** The newest failures, at most {@link FAILED_MAX}. */
+  readonly failed: readonly FailedTenant[];
+}
+
+/** Failures that fit on a screen. */
+const FAILED_MAX = 10;
+
+/**
+ * The whole fleet from the registry alone, whatever the number of tenants: no schema is looked at
+ * (`drift` does).
+ *
+ * @param version the newest migration of this release
+ */
+export async function getFleetStatus(query: RunSql, version: string): Promise<FleetStatus> {
+  const groups = await query<FleetGroup[]>`
+    select version, state, count(*) as tenants
+      from public.tenant_migrations
+     group by version, state
+     order by version desc, state`;
+  const [statuses] = await query<FleetStatus["statuses"][]>`
+    select
+      count(*) filter (where status = 'active')    as active,
+      count(*) filter (where status = 'read_only') as read_only,
+      count(*) filter (where status = 'suspended') as suspended
+    from public.tenants`;
+  const failed = await query<FailedTenant[]>`
+    select t.id, t.subdomain, m.version, m.attempts, m.last_error, m.updated_at
+      from public.tenant_migrations m
+      join public.tenants t on t.id = m.tenant_id
+     where m.state = 'failed'
+     order by m.updated_at desc, t.id
+     limit ${FAILED_MAX}::int`;
+  const total = groups.reduce((sum, { tenants }) => sum + tenants, 0);
+  const done = groups
+    .filter((group) => group.version === version && group.state === "applied")
+    .reduce((sum, { tenants }) => sum + tenants, 0);
+  return {
+    version,
+    tenants: total,
+    behind: total - done,
+    statuses: statuses ?? { active: 0, read_only: 0, suspended: 0 },
+    groups,
+    failed,
+  };
+}
