@@ -1,5 +1,6 @@
 import { existsSync } from "node:fs";
 import path from "node:path";
+import { createInterface } from "node:readline/promises";
 import { parseArgs, type ParseArgsConfig } from "node:util";
 import { type Config, readConfig } from "../src/config.ts";
 import { ConfigError } from "../src/config-error.ts";
@@ -109,4 +110,34 @@ export function parse<const Options extends OptionTable>(args: string[], options
   } catch (error) {
     throw new UsageError(error instanceof Error ? error.message : String(error));
   }
+}
+
+/** A whole number that an option names; undefined when it is not given. @throws UsageError */
+export function countOf(
+  option: string,
+  text: string | undefined,
+  least: number,
+): number | undefined {
+  if (text === undefined) return undefined;
+  const count = Number(text);
+  if (/^\d{1,9}$/.test(text) && count >= least) return count;
+  throw new UsageError(`--${option} takes a whole number from ${least}.`);
+}
+
+/**
+ * Asks before what cannot be undone. Without a terminal there is nobody to ask.
+ *
+ * @throws UsageError without a terminal and without `--yes`; AppError `conflict` when the answer is not yes
+ */
+export async function confirm(question: string, isYes: boolean): Promise<void> {
+  if (isYes) return;
+  if (!process.stdin.isTTY) throw new UsageError(`${question} Say so with --yes.`);
+  const terminal = createInterface({ input: process.stdin, output: process.stderr });
+  try {
+    const answer = await terminal.question(`${question} [y/N] `);
+    if (/^y(es)?$/i.test(answer.trim())) return;
+  } finally {
+    terminal.close();
+  }
+  throw new AppError("conflict", "Nothing was done.");
 }

@@ -24,6 +24,7 @@ import {
 } from "./command.ts";
 import { drift } from "./tenant-drift.ts";
 import { domain, rename, setStatus, STATUS_COMMANDS } from "./tenant-life-cycle.ts";
+import { migrateTenants } from "./tenant-migrate.ts";
 import { showStatus } from "./tenant-status.ts";
 import { pruneTenantLogs, verifyTenantLogs } from "./tenant-logs.ts";
 
@@ -34,6 +35,7 @@ Operators' commands for tenants. Each takes --json (one JSON document on stdout)
   npm run tenant -- list
   npm run tenant -- show acme
   npm run tenant -- status                                the fleet on one screen
+  npm run tenant -- migrate [--plan]                      bring every schema to this release
   npm run tenant -- suspend | activate | read-only acme
   npm run tenant -- rename acme acme-corp
   npm run tenant -- domain list | add | verify | primary | remove acme [app.acme.example]
@@ -75,6 +77,7 @@ await runCommand(async () => {
   if (command === "list") return list(rest);
   if (command === "show") return show(rest);
   if (command === "status") return showStatus(rest);
+  if (command === "migrate") return migrateTenants(rest);
   if (command === "drift") return drift(rest);
   if (command === "rename") return rename(rest);
   if (command === "domain") return domain(rest);

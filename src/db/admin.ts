@@ -32,6 +32,11 @@ export class AdminConnection {
     );
   }
 
+  /** False once the connection is lost: it is not opened again. */
+  get isOpen(): boolean {
+    return this.#connection.isOpen;
+  }
+
   readonly query: RunSql = async <Rows extends readonly object[]>(
     strings: TemplateStringsArray,
     ...values: readonly SqlValue[]
@@ -70,8 +75,9 @@ export class AdminConnection {
 export async function withAdmin<T>(
   url: string,
   work: (admin: AdminConnection) => Promise<T>,
+  options: Partial<ConnectionOptions> = {},
 ): Promise<T> {
-  const admin = await AdminConnection.open(url);
+  const admin = await AdminConnection.open(url, options);
   try {
     return await work(admin);
   } finally {

@@ -1,6 +1,7 @@
 import { readdir, readFile } from "node:fs/promises";
 import path from "node:path";
 import { builtInPermissionRows } from "../access-control/catalogue.ts";
+import { AppError } from "../errors.ts";
 import { TENANT_MIGRATIONS_DIR } from "../paths.ts";
 
 /**
@@ -65,9 +66,54 @@ create table pgmigrations (
   run_on timestamp    not null
 );`;
 
+/** What brings a schema from one version to another: some migrations forth, or some back. */
+export interface MigrationSteps {
+  readonly direction: "up" | "down";
+  /** In the order in which they run. */
+  readonly migrations: readonly TenantMigration[];
+}
+
 /**
- * The statements that bring a schema from `applied` up to date, to be run in one transaction whose
- * `search_path` is the schema. Empty when there is nothing to do.
+ * The migrations between what was applied and a version.
+ *
+ * @param target a migration's name
+ * @throws Error when what was applied is not where the list of migrations begins, or there is no such version
+ */
+export function stepsBetween(
+  migrations: readonly TenantMigration[],
+  applied: readonly string[],
+  target: string,
+): MigrationSteps {
+  applied.forEach((name, index) => {
+    if (migrations[index]?.name !== name) {
+      throw new Error(`${name} was applied here but is not migration ${index + 1} of this release`);
+    }
+  });
+  const length = migrations.findIndex(({ name }) => name === target) + 1;
+  if (length === 0) throw new Error(`There is no migration ${target}`);
+  return applied.length > length
+    ? { direction: "down", migrations: migrations.slice(length, applied.length).toReversed() }
+    : { direction: "up", migrations: migrations.slice(applied.length, length) };
+}
+
+/**
+ * The statements of some steps, to be run in one transaction whose `search_path` is the schema. Empty when
+ * there is nothing to do.
+ */
+export function stepsText({ direction, migrations }: MigrationSteps, tenantRole: string): string {
+  return migrations
+    .map((migration) =>
+      direction === "up"
+        ? `${fillPlaceholders(migration.up, tenantRole)};
+        insert into pgmigrations (name, run_on) values ('${migration.name}', now());`
+        : `${fillPlaceholders(migration.down, tenantRole)};
+        delete from pgmigrations where name = '${migration.name}';`,
+    )
+    .join("\n");
+}
+
+/**
+ * The statements that bring a schema from `applied` up to date.
  *
  * @throws Error when what was applied is not where the list of migrations begins
  */
@@ -76,17 +122,17 @@ export function upgradeText(
   applied: readonly string[],
   tenantRole: string,
 ): string {
-  applied.forEach((name, index) => {
-    if (migrations[index]?.name !== name) {
-      throw new Error(`${name} was applied here but is not migration ${index + 1} of this release`);
-    }
-  });
-  return migrations
-    .slice(applied.length)
-    .map(
-      ({ name, up }) =>
-        `${fillPlaceholders(up, tenantRole)};
-        insert into pgmigrations (name, run_on) values ('${name}', now());`,
-    )
-    .join("\n");
+  if (migrations.length === 0) return "";
+  return stepsText(stepsBetween(migrations, applied, newestVersion(migrations)), tenantRole);
+}
+
+/**
+ * The migration that an operator names: its whole name, or the digits it begins with.
+ *
+ * @throws AppError `not_found`
+ */
+export function findVersion(migrations: readonly TenantMigration[], text: string): string {
+  const found = migrations.find(({ name }) => name === text || name.startsWith(`${text}_`));
+  if (found) return found.name;
+  throw new AppError("not_found", `There is no tenant migration "${text}" in this release.`);
 }
