@@ -1,4 +1,5 @@
 import { Counter, Gauge, Registry } from "prom-client";
+import type { FleetGroup } from "./tenants/fleet-status.ts";
 
 /** What is asked at each reading how much it has to do. */
 export interface Loads {
@@ -52,6 +53,31 @@ export class Metrics {
         registers: [],
         collect() {
           database.lanes().forEach(({ load }, lane) => this.set({ lane }, load));
+        },
+      }),
+    );
+  }
+
+  /**
+   * Adds how far the tenants' schemas are, asked of the registry at each reading. While that does not answer
+   * the other figures are told all the same. Called once.
+   */
+  watchFleet(groups: () => Promise<readonly FleetGroup[]>): void {
+    this.registry.registerMetric(
+      new Gauge({
+        name: "ouvira_tenants",
+        help: "Tenants by the newest migration of their schema and the state of their migration.",
+        labelNames: ["version", "state"],
+        registers: [],
+        async collect() {
+          this.reset();
+          try {
+            for (const { version, state, tenants } of await groups()) {
+              this.set({ version, state }, tenants);
+            }
+          } catch {
+            // No sample says that it is not known.
+          }
         },
       }),
     );

@@ -14,6 +14,7 @@ import { makeTransports } from "./messaging/transports.ts";
 import { Turnstile } from "./messaging/turnstile.ts";
 import { MessageWorker } from "./messaging/worker.ts";
 import { TENANTS_CHANNEL, TenantDirectory } from "./tenants/directory.ts";
+import { getFleetGroups } from "./tenants/fleet-status.ts";
 
 /** What routes work with: made once per process, closed with it. */
 export interface Services {
@@ -71,6 +72,7 @@ export function makeServices(config: Config, databaseUrl: string, log: ServiceLo
   });
   const passwords = new PasswordHasher({ pepper: config.passwordPepper, cost: config.bcryptCost });
   metrics.watchLoad({ passwords, database });
+  metrics.watchFleet(() => getFleetGroups(database.registry.query));
   return {
     metrics,
     logSealer: new LogSealer({ database, log }),

@@ -1,11 +1,17 @@
 import type { FastifyPluginAsyncZod } from "fastify-type-provider-zod";
 import { z } from "zod";
+import { loadTenantMigrations, newestVersion } from "../db/tenant-migrations.ts";
 import { AppError } from "../errors.ts";
 import type { Services } from "../services.ts";
+import { isFleetBehind } from "../tenants/fleet-status.ts";
 import { problems } from "./openapi.ts";
 
 const Status = z.object({ status: z.literal("ok") });
 const Readiness = z.object({
+  fleet: z.enum(["current", "behind"]).meta({
+    description:
+      "`behind` while some tenant's schema is not of this release: it is answered as before, or with 503 `not_ready` where the code needs the newer one.",
+  }),
   status: z.enum(["ok", "degraded"]).meta({
     description:
       "`degraded` while Redis cannot be reached: every process then counts limits by itself.",
@@ -18,6 +24,7 @@ export const healthRoutes: FastifyPluginAsyncZod<{ services: Services }> = async
   { services },
 ) => {
   const tags = ["Service"];
+  const version = newestVersion(await loadTenantMigrations());
 
   app.get(
     "/",
@@ -62,14 +69,17 @@ export const healthRoutes: FastifyPluginAsyncZod<{ services: Services }> = async
     },
     async () => {
       try {
-        await services.database.registry.query`select 1 from public.tenants limit 1`;
+        const isBehind = await isFleetBehind(services.database.registry.query, version);
+        return {
+          status: app.limits.isDegraded ? ("degraded" as const) : ("ok" as const),
+          fleet: isBehind ? ("behind" as const) : ("current" as const),
+        };
       } catch (error) {
         throw new AppError("not_ready", "The database is not ready.", {
           cause: error,
           retryAfterSeconds: 1,
         });
       }
-      return { status: app.limits.isDegraded ? ("degraded" as const) : ("ok" as const) };
     },
   );
 };

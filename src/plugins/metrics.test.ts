@@ -131,6 +131,53 @@ describe("GET /metrics", () => {
   });
 });
 
+describe("the fleet", () => {
+  test("/metrics counts tenants by version and state, /readyz says that some are behind", async () => {
+    const fleet = await startTestApp();
+    try {
+      const { id } = await fleet.createTenant();
+      await fleet.createTenant();
+      const versions =
+        await fleet.registry`select max(version) as newest from public.tenant_migrations`;
+      const newest = String(versions[0]?.["newest"]);
+      const current = samplesOf((await read(fleet)).body);
+      const ready = (await fleet.app.inject("/readyz")).json<object>();
+      await fleet.registry`
+        update public.tenant_migrations set version = 'older', state = 'failed' where tenant_id = ${id}`;
+      const behind = samplesOf((await read(fleet)).body);
+      const notQuite = await fleet.app.inject("/readyz");
+
+      const name = (version: string, state: string) =>
+        `ouvira_tenants{version="${version}",state="${state}"}`;
+      expect(current[name(newest, "applied")]).toBe(2);
+      expect(ready).toEqual({ status: "ok", fleet: "current" });
+      expect(behind).toMatchObject({ [name(newest, "applied")]: 1, [name("older", "failed")]: 1 });
+      // Who balances the load sends requests on: one tenant's trouble is not the service's.
+      expect(notQuite.statusCode).toBe(200);
+      expect(notQuite.json()).toEqual({ status: "ok", fleet: "behind" });
+    } finally {
+      await fleet.close();
+    }
+  });
+
+  test("/metrics answers while the registry does not", async () => {
+    const fleet = await startTestApp();
+    try {
+      await fleet.createTenant();
+      await fleet.registry`revoke select on public.tenant_migrations from ouvira_registry`;
+
+      const { status, body } = await read(fleet);
+
+      expect(status).toBe(200);
+      expect(body).toContain("ouvira_password_hashes_pending 0");
+      expect(body).not.toContain("ouvira_tenants{");
+      expect((await fleet.app.inject("/readyz")).statusCode).toBe(503);
+    } finally {
+      await fleet.close();
+    }
+  });
+});
+
 describe("METRICS_TOKEN", () => {
   test("opens in production, under whatever name a monitor knows the host, without TLS", async () => {
     expect((await read(production, `Bearer ${TOKEN}`)).status).toBe(200);

@@ -40,7 +40,8 @@ const refresh = () => ({ path: "/test/refresh/", ip });
 const passed = (answers: readonly number[]) => answers.filter((status) => status === 200).length;
 const readiness = async ({ app }: TestApp) => {
   const response = await app.inject("/readyz");
-  return { httpStatus: response.statusCode, ...response.json<{ status: string }>() };
+  const { status } = response.json<{ status: string }>();
+  return { httpStatus: response.statusCode, status };
 };
 /** Waits until processes count in Redis. */
 const untilOk = async (...apps: readonly TestApp[]) => {

@@ -34,6 +34,24 @@ export interface FleetStatus {
 /** Failures that fit on a screen. */
 const FAILED_MAX = 10;
 
+/** How many tenants are of each version and state, newest version first. */
+export async function getFleetGroups(query: RunSql): Promise<FleetGroup[]> {
+  return query<FleetGroup[]>`
+    select version, state, count(*) as tenants
+      from public.tenant_migrations
+     group by version, state
+     order by version desc, state`;
+}
+
+/** Whether any tenant is not of a version, or not done with it. */
+export async function isFleetBehind(query: RunSql, version: string): Promise<boolean> {
+  const [row] = await query<{ is_behind: boolean }[]>`
+    select exists (
+      select 1 from public.tenant_migrations
+       where version <> ${version} or state <> 'applied') as is_behind`;
+  return row?.is_behind ?? false;
+}
+
 /**
  * The whole fleet from the registry alone, whatever the number of tenants: no schema is looked at
  * (`drift` does).
@@ -41,11 +59,7 @@ const FAILED_MAX = 10;
  * @param version the newest migration of this release
  */
 export async function getFleetStatus(query: RunSql, version: string): Promise<FleetStatus> {
-  const groups = await query<FleetGroup[]>`
-    select version, state, count(*) as tenants
-      from public.tenant_migrations
-     group by version, state
-     order by version desc, state`;
+  const groups = await getFleetGroups(query);
   const [statuses] = await query<FleetStatus["statuses"][]>`
     select
       count(*) filter (where status = 'active')    as active,
