@@ -1,8 +1,8 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
-import { runScript, startScript } from "../test/process.ts";
+import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
+import { runScript, type ScriptProcess, startScript } from "../test/process.ts";
 import { createRegistry, type TestRegistry } from "../test/registry.ts";
 import { withAdmin } from "../src/db/admin.ts";
 import { loadTenantMigrations, type TenantMigration } from "../src/db/tenant-migrations.ts";
@@ -147,7 +147,10 @@ describe("npm run tenant -- migrate", () => {
   });
 
   /** Runs a migration until it waits for a lock of the third tenant. */
-  async function startAndStopAtThird(signal: "SIGKILL" | "SIGINT") {
+  async function startAndStopAtThird(
+    signal: "SIGKILL" | "SIGINT",
+    isStopping: (migration: ScriptProcess) => Promise<unknown>,
+  ) {
     const third = tenants[2]?.schema ?? "";
     return registry.sql.begin(async (tx) => {
       await tx.unsafe(`lock table ${third}.users in row exclusive mode`);
@@ -166,14 +169,13 @@ describe("npm run tenant -- migrate", () => {
         )
         .toHaveLength(1);
       migration.child.kill(signal);
-      if (signal === "SIGKILL") await migration.exited;
-      else await expect.poll(() => migration.stderr(), { timeout: 5_000 }).toContain("Stopping");
+      await isStopping(migration);
       return migration;
     });
   }
 
   test("killed in the middle: run again, it does nothing twice and the rest", async () => {
-    await startAndStopAtThird("SIGKILL");
+    await startAndStopAtThird("SIGKILL", ({ exited }) => exited);
     const left = await appliedTimes();
 
     const again = await run("--json");
@@ -187,7 +189,9 @@ describe("npm run tenant -- migrate", () => {
   });
 
   test("stopped with Ctrl-C: finishes the tenant it is at, begins no other, exits 1", async () => {
-    const migration = await startAndStopAtThird("SIGINT");
+    const migration = await startAndStopAtThird("SIGINT", ({ stderr }) =>
+      vi.waitUntil(() => stderr().includes("Stopping"), { timeout: 5_000 }),
+    );
 
     expect(await migration.exited).toBe(1);
     expect(migration.stdout()).toContain("Stopped before the end. 1 tenant was not begun.");
