@@ -141,3 +141,9 @@ export async function confirm(question: string, isYes: boolean): Promise<void> {
   }
   throw new AppError("conflict", "Nothing was done.");
 }
+
+/** Help that was asked for, or that is the answer to what was not understood. */
+export function showHelp(help: string, isAskedFor: boolean): void {
+  if (!isAskedFor) throw new UsageError(help.trim());
+  console.log(help.trim());
+}

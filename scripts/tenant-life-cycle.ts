@@ -8,9 +8,17 @@ import {
   type TenantDomain,
   verifyDomain,
 } from "../src/tenants/domains.ts";
-import { renameTenant, setTenantStatus } from "../src/tenants/life-cycle.ts";
+import { renameTenant, setTenantMessages, setTenantStatus } from "../src/tenants/life-cycle.ts";
 import type { TenantStatus } from "../src/tenants/tenants.ts";
-import { COMMON, parse, readSettings, table, UsageError, withDatabase } from "./command.ts";
+import {
+  COMMON,
+  parse,
+  readSettings,
+  showHelp,
+  table,
+  UsageError,
+  withDatabase,
+} from "./command.ts";
 
 /** What each command makes of a tenant, and how it is said. */
 const STATUSES: Readonly<Record<string, { status: TenantStatus; help: string; done: string }>> = {
@@ -39,6 +47,13 @@ Gives a tenant another subdomain. Its schema stays. Links that were sent name th
 tenant can take at once.
 
   npm run tenant -- rename acme acme-corp
+`;
+
+const MESSAGES_HELP = `
+Says whether the e-mails and SMS of a tenant are sent, or dropped. Codes by SMS then reach nobody: who needs one
+cannot log in. A clone begins with off.
+
+  npm run tenant -- messages acme off | on
 `;
 
 const DOMAIN_HELP = `
@@ -81,6 +96,18 @@ export async function rename(args: string[]): Promise<void> {
   await withOwner(async (admin) => {
     const tenant = await renameTenant(admin.query, subdomain, newSubdomain);
     const line = `${subdomain} is ${tenant.subdomain} now (id ${tenant.id}, schema ${tenant.schema}).`;
+    console.log(values.json ? JSON.stringify(tenant) : line);
+  });
+}
+
+export async function messages(args: string[]): Promise<void> {
+  const { values, positionals } = parse(args, COMMON);
+  const [subdomain, state, ...more] = positionals;
+  const isUnderstood = subdomain !== undefined && (state === "on" || state === "off");
+  if (values.help || !isUnderstood || more.length > 0) return showHelp(MESSAGES_HELP, values.help);
+  return withOwner(async (admin) => {
+    const tenant = await setTenantMessages(admin.query, subdomain, state === "on");
+    const line = `Messages of ${tenant.subdomain} are ${state === "on" ? "sent" : "dropped"}.`;
     console.log(values.json ? JSON.stringify(tenant) : line);
   });
 }

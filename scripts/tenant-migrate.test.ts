@@ -189,8 +189,8 @@ describe("npm run tenant -- migrate", () => {
   });
 
   test("stopped with Ctrl-C: finishes the tenant it is at, begins no other, exits 1", async () => {
-    const migration = await startAndStopAtThird("SIGINT", ({ stderr }) =>
-      vi.waitUntil(() => stderr().includes("Stopping"), { timeout: 5_000 }),
+    const migration = await startAndStopAtThird("SIGINT", (running) =>
+      vi.waitUntil(() => running.stderr().includes("Stopping"), { timeout: 5_000 }),
     );
 
     expect(await migration.exited).toBe(1);

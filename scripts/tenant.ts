@@ -22,8 +22,10 @@ import {
   UsageError,
   withDatabase,
 } from "./command.ts";
+import { clone, exportToFile, importFromFile } from "./tenant-archive.ts";
+import { deleteTenant } from "./tenant-delete.ts";
 import { drift } from "./tenant-drift.ts";
-import { domain, rename, setStatus, STATUS_COMMANDS } from "./tenant-life-cycle.ts";
+import { domain, messages, rename, setStatus, STATUS_COMMANDS } from "./tenant-life-cycle.ts";
 import { migrateTenants } from "./tenant-migrate.ts";
 import { showStatus } from "./tenant-status.ts";
 import { pruneTenantLogs, verifyTenantLogs } from "./tenant-logs.ts";
@@ -39,6 +41,11 @@ Operators' commands for tenants. Each takes --json (one JSON document on stdout)
   npm run tenant -- suspend | activate | read-only acme
   npm run tenant -- rename acme acme-corp
   npm run tenant -- domain list | add | verify | primary | remove acme [app.acme.example]
+  npm run tenant -- export acme [--out acme.zip]          a tenant as one file
+  npm run tenant -- import acme.zip [--subdomain acme-2]  and back, with an id of its own
+  npm run tenant -- clone acme acme-staging               a copy that sends no messages
+  npm run tenant -- delete acme [--grace-days 30]         suspend it, and erase it when the grace is over
+  npm run tenant -- messages acme off | on
   npm run tenant -- drift [acme]                          are the schemas what the migrations make?
   npm run tenant -- verify-audit [acme]                   are the logs what was written to them?
   npm run tenant -- prune-logs [acme] [--keep-days 400]   delete log entries that are old enough
@@ -79,7 +86,12 @@ await runCommand(async () => {
   if (command === "status") return showStatus(rest);
   if (command === "migrate") return migrateTenants(rest);
   if (command === "drift") return drift(rest);
+  if (command === "export") return exportToFile(rest);
+  if (command === "import") return importFromFile(rest);
+  if (command === "clone") return clone(rest);
   if (command === "rename") return rename(rest);
+  if (command === "messages") return messages(rest);
+  if (command === "delete") return deleteTenant(rest);
   if (command === "domain") return domain(rest);
   if (command !== undefined && STATUS_COMMANDS.includes(command)) return setStatus(command, rest);
   if (command === "verify-audit") return verifyTenantLogs(rest);
@@ -217,6 +229,8 @@ function describe(tenant: TenantRecord): string {
         ? `${tenant.migration_state}: ${tenant.last_error}`
         : tenant.migration_state,
     ],
+    ["messages", tenant.sends_messages ? "sent" : "dropped"],
+    ...(tenant.delete_after ? [["erased after", tenant.delete_after.toISOString()]] : []),
     ["created", tenant.created_at.toISOString()],
   ]);
 }

@@ -83,6 +83,7 @@ export const Environment = z.object({
   ENCRYPTION_KEY: z.string().optional(),
   SECRET_KEY_PREVIOUS: z.string().optional(),
   ENCRYPTION_KEY_PREVIOUS: z.string().optional(),
+  ARCHIVE_KEY: z.string().optional(),
   BCRYPT_COST: Whole(4, 15).optional(),
   ACCESS_TOKEN_SECONDS: Whole(30, DAY_SECONDS).default(3_600),
   REFRESH_TOKEN_SECONDS: Whole(60, 90 * DAY_SECONDS).default(7 * DAY_SECONDS),

@@ -83,7 +83,7 @@ describe("production", () => {
     expect(refused).toEqual([expect.stringMatching(/^ENCRYPTION_KEY is the same as SECRET_KEY/)]);
   });
 
-  describe.each(["SECRET_KEY_PREVIOUS", "ENCRYPTION_KEY_PREVIOUS"])("%s", (name) => {
+  describe.each(["SECRET_KEY_PREVIOUS", "ENCRYPTION_KEY_PREVIOUS", "ARCHIVE_KEY"])("%s", (name) => {
     const good = randomBytes(48).toString("hex");
 
     test("may be what a secret was before", () => {

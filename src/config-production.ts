@@ -4,8 +4,8 @@ import type { Values } from "./config-environment.ts";
 const HOW_TO_MAKE_A_SECRET = `make one with: node -e "console.log(require('crypto').randomBytes(48).toString('base64'))"`;
 
 const SECRETS = ["SECRET_KEY", "PASSWORD_PEPPER", "ENCRYPTION_KEY"] as const;
-const PREVIOUS_SECRETS = ["SECRET_KEY_PREVIOUS", "ENCRYPTION_KEY_PREVIOUS"] as const;
-type SecretName = (typeof SECRETS)[number] | (typeof PREVIOUS_SECRETS)[number];
+const OPTIONAL_SECRETS = ["SECRET_KEY_PREVIOUS", "ENCRYPTION_KEY_PREVIOUS", "ARCHIVE_KEY"] as const;
+type SecretName = (typeof SECRETS)[number] | (typeof OPTIONAL_SECRETS)[number];
 
 /** Shortest secret: what a derived key has. */
 const SECRET_BYTES_MIN = 32;
@@ -80,7 +80,7 @@ function findSecretGaps(values: Values): string[] {
     const weakness = weaknessOf(secret) ?? likenessOf(name, values);
     if (weakness) findings.push(`${name} ${weakness}: ${HOW_TO_MAKE_A_SECRET}`);
   }
-  for (const name of PREVIOUS_SECRETS) {
+  for (const name of OPTIONAL_SECRETS) {
     const secret = values[name];
     if (secret === undefined) continue;
     const weakness = weaknessOf(secret) ?? likenessOf(name, values);
@@ -104,7 +104,7 @@ function weaknessOf(secret: string): string | undefined {
 
 /** Whether a secret named earlier has the same value: whoever learns one would have both. */
 function likenessOf(name: SecretName, values: Values): string | undefined {
-  const names: readonly SecretName[] = [...SECRETS, ...PREVIOUS_SECRETS];
+  const names: readonly SecretName[] = [...SECRETS, ...OPTIONAL_SECRETS];
   const twin = names
     .slice(0, names.indexOf(name))
     .find((earlier) => values[earlier] === values[name]);

@@ -32,6 +32,8 @@ export interface Config {
   readonly encryptionKey: string;
   /** What ENCRYPTION_KEY was before: opens, never seals. */
   readonly encryptionKeyPrevious: string | undefined;
+  /** What archives of tenants are signed and their secrets sealed with; undefined: the encryption key. */
+  readonly archiveKey: string | undefined;
   readonly bcryptCost: number;
   readonly accessTokenSeconds: number;
   readonly refreshTokenSeconds: number;
@@ -135,6 +137,7 @@ export function readConfig(
     ...secretsOf(values, dataDir),
     secretKeyPrevious: values.SECRET_KEY_PREVIOUS,
     encryptionKeyPrevious: values.ENCRYPTION_KEY_PREVIOUS,
+    archiveKey: values.ARCHIVE_KEY,
     bcryptCost: values.BCRYPT_COST ?? BCRYPT_COST[values.APP_ENV],
     accessTokenSeconds: values.ACCESS_TOKEN_SECONDS,
     refreshTokenSeconds: values.REFRESH_TOKEN_SECONDS,

@@ -21,7 +21,13 @@ export interface KeyMaterial {
 
 /** What a derived key is for; each purpose has a key of its own (RFC 5869). */
 type Purpose =
-  "access-token" | "refresh-token" | "otp" | "second-factor-code" | "login-failures" | "rate-limit";
+  | "access-token"
+  | "archive"
+  | "refresh-token"
+  | "otp"
+  | "second-factor-code"
+  | "login-failures"
+  | "rate-limit";
 
 /** How a sealed text is laid out: this byte, the key's id, IV, tag, ciphertext. */
 const SEAL_FORMAT = 2;

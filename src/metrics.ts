@@ -28,7 +28,7 @@ export class Metrics {
 
   readonly messages = new Counter({
     name: "ouvira_messages_total",
-    help: "E-mails and SMS by what became of a try to send them: sent, retried, given_up, expired.",
+    help: "E-mails and SMS by what became of a try to send them: sent, retried, given_up, expired, suppressed (of a tenant that sends none).",
     labelNames: ["channel", "outcome"],
     registers: [this.registry],
   });

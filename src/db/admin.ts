@@ -1,3 +1,4 @@
+import type { Readable, Writable } from "node:stream";
 import { Connection, type ConnectionOptions } from "./connection.ts";
 import { type RunSql, type SqlValue, sql } from "./sql.ts";
 
@@ -52,9 +53,19 @@ export class AdminConnection {
     await this.#connection.send(text);
   }
 
-  /** Runs `work` between begin and commit; when it throws, nothing of it stays. */
-  async transaction<T>(work: () => Promise<T>): Promise<T> {
-    await this.execute("begin");
+  /** See {@link Connection.copyOut}. */
+  copyOut(text: string): Promise<Readable> {
+    return this.#connection.copyOut(text);
+  }
+
+  /** See {@link Connection.copyIn}. */
+  copyIn(text: string): Promise<Writable> {
+    return this.#connection.copyIn(text);
+  }
+
+  /** Runs `work` between `begin` and commit; when it throws, nothing of it stays. */
+  async transaction<T>(work: () => Promise<T>, begin = "begin"): Promise<T> {
+    await this.execute(begin);
     try {
       const result = await work();
       const { command } = await this.#connection.send("commit");
@@ -64,6 +75,11 @@ export class AdminConnection {
       if (this.#connection.isOpen) await this.execute("rollback");
       throw error;
     }
+  }
+
+  /** Gives the connection up at once: the server rolls back what was under way. */
+  abandon(reason: Error): void {
+    this.#connection.destroy(reason);
   }
 
   async close(): Promise<void> {

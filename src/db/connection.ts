@@ -1,4 +1,5 @@
 import net from "node:net";
+import type { Readable, Writable } from "node:stream";
 import postgres from "postgres";
 import { AppError } from "../errors.ts";
 
@@ -267,8 +268,43 @@ export class Connection {
     );
   }
 
+  /**
+   * What a `copy … to stdout` writes. It is to be read to its end before anything else is sent.
+   * https://www.postgresql.org/docs/18/sql-copy.html
+   *
+   * @throws AppError `not_ready` when the connection is lost; postgres.PostgresError from the server
+   */
+  async copyOut(text: string): Promise<Readable> {
+    this.#requireOpen();
+    return this.#client
+      .unsafe(text)
+      .readable()
+      .catch((error: unknown) => {
+        throw this.#failed(error);
+      });
+  }
+
+  /**
+   * What a `copy … from stdin` reads. It is finished when the server has taken all of it; what the server
+   * refuses is the stream's error.
+   */
+  async copyIn(text: string): Promise<Writable> {
+    this.#requireOpen();
+    const query = this.#client.unsafe(text);
+    const stream = await query.writable().catch((error: unknown) => {
+      throw this.#failed(error);
+    });
+    // What the server says after the last row, postgres.js tells nobody: the query was answered with the
+    // stream, and that would wait for its end for ever.
+    (query as unknown as QueryState).reject = (error) => {
+      stream.destroy(error instanceof Error ? error : new Error(String(error)));
+    };
+    return stream;
+  }
+
   /** Waits for what was sent, then says goodbye to the server. */
   async close(): Promise<void> {
+    if (!this.#isOpen) return;
     await this.#client.end({ timeout: 5 });
     this.destroy(new Error("The connection was closed"));
   }
@@ -306,8 +342,12 @@ export class Connection {
     return query.execute();
   }
 
-  #expectAnswer(): void {
+  #requireOpen(): void {
     if (!this.#isOpen) throw lost(new Error("The connection was closed before"));
+  }
+
+  #expectAnswer(): void {
+    this.#requireOpen();
     if (this.#waiting === 0) this.#silentTicks = 0;
     this.#waiting += 1;
   }

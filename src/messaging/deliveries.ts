@@ -50,7 +50,7 @@ const WRITES_MAX = 3;
 /**
  * Tries once to deliver a claimed message, and writes down what became of it: a row that is done with is
  * deleted, one that failed is due again later, and at the latest when it expires. A decoy is deleted
- * without a word. Never rejects: what could not be written down is tried again when the claim ends.
+ * without a word, and so is one of a tenant that sends none. Never rejects: what could not be written down is tried again when the claim ends.
  *
  * @param over ends the try: aborted here after a while, and by whoever cannot wait so long
  */
@@ -66,7 +66,7 @@ export async function deliver(
     channel: row.channel,
     attempts: row.attempts,
   };
-  const told = (outcome: "sent" | "retried" | "given_up" | "expired") =>
+  const told = (outcome: "sent" | "retried" | "given_up" | "expired" | "suppressed") =>
     context.metrics.messages.inc({ channel: row.channel, outcome });
   try {
     const message = open(context, tenantId, row);
@@ -74,6 +74,8 @@ export async function deliver(
     if (row.is_expired && !message.isDecoy) {
       told("expired");
       context.log.warn(details, "A message was too old to send");
+    } else if (!message.isDecoy && (await isMuted(context, tenantId))) {
+      told("suppressed");
     } else if (!message.isDecoy) {
       await send(context, message, deliveryId(tenantId, row), over);
       told("sent");
@@ -91,6 +93,13 @@ export async function deliver(
   }
   const tenant = context.database.tenant(tenantId);
   await writeDown(context, details, () => tenant.query`delete from messages where id = ${row.id}`);
+}
+
+/** Whether a tenant sends nothing: a copy for trying things out. */
+async function isMuted({ database }: DeliveryContext, tenantId: number): Promise<boolean> {
+  const [row] = await database.registry.query<{ sends_messages: boolean }[]>`
+    select sends_messages from public.tenants where id = ${tenantId}`;
+  return row?.sends_messages === false;
 }
 
 /**

@@ -202,6 +202,24 @@ describe("a message that is due", () => {
     ]);
   });
 
+  test("of a tenant that sends none is deleted: no provider and no line, and its neighbour's is sent", async () => {
+    const [, neighbour = 0] = tenants;
+    await insert({ count: 2 });
+    await insert({ id: neighbour });
+    await ground.sql`update public.tenants set sends_messages = false where id = ${tenant}`;
+    try {
+      await worker.wake(tenant, "sms");
+      await worker.wake(neighbour, "sms");
+    } finally {
+      await ground.sql`update public.tenants set sends_messages = true where id = ${tenant}`;
+    }
+
+    expect(await rows()).toEqual([]);
+    expect(sms.taken).toHaveLength(1);
+    expect(lines).toEqual([]);
+    expect(await outcomes()).toEqual({ "sms suppressed": 2, "sms sent": 1 });
+  });
+
   test("and is a decoy is deleted: no provider, no count, no line", async () => {
     await insert({}, { isDecoy: true });
     await insert({ lifetime: 0 }, { isDecoy: true });

@@ -152,3 +152,46 @@ function within<T>(milliseconds: number, answer: Promise<T>): Promise<T> {
     answer.then(resolve, reject).finally(() => clearTimeout(timer));
   });
 }
+
+/** Keys asked for at a time. */
+const SCAN_COUNT = 1_000;
+
+/**
+ * Removes the counters of a tenant that is gone; without that they go by themselves within a day.
+ *
+ * @returns how many there were
+ * @throws Error when Redis does not answer
+ */
+export async function eraseCounters(url: string, tenantId: number): Promise<number> {
+  const client = new Redis(url, {
+    lazyConnect: true,
+    connectTimeout: CONNECT_TIMEOUT_MS,
+    socketTimeout: SILENCE_MAX_MS,
+    maxRetriesPerRequest: 1,
+    retryStrategy: () => null,
+  });
+  // Said by the call that fails.
+  client.on("error", () => undefined);
+  try {
+    await client.connect();
+    // Scope, tenant, subject: an address of another tenant may have the same number in it.
+    const ofTenant = new RegExp(`^${KEY_PREFIX}[A-Za-z]+:${tenantId}:`);
+    let erased = 0;
+    let cursor = "0";
+    do {
+      const [next, keys] = await client.scan(
+        cursor,
+        "MATCH",
+        `${KEY_PREFIX}*:${tenantId}:*`,
+        "COUNT",
+        SCAN_COUNT,
+      );
+      cursor = next;
+      const found = keys.filter((key) => ofTenant.test(key));
+      if (found.length > 0) erased += await client.unlink(...found);
+    } while (cursor !== "0");
+    return erased;
+  } finally {
+    client.disconnect();
+  }
+}

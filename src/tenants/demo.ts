@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import { readFile, writeFile } from "node:fs/promises";
+import { readFile, rm, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { z } from "zod";
 import type { PasswordHasher } from "../auth/passwords.ts";
@@ -67,6 +67,12 @@ export async function readDemoLogin(dataDir: string): Promise<DemoLogin | undefi
   } catch {
     return undefined;
   }
+}
+
+/** Removes what is kept of the demo tenant's login, when it is this one. */
+export async function forgetDemoLogin(dataDir: string, subdomain: string): Promise<void> {
+  const login = await readDemoLogin(dataDir);
+  if (login?.subdomain === subdomain) await rm(loginFile(dataDir), { force: true });
 }
 
 function loginFile(dataDir: string): string {

@@ -14,7 +14,8 @@ export async function getTenant(query: RunSql, subdomain: string): Promise<Tenan
 
 /**
  * Says what a tenant may do: everything, read, or nothing. Every process knows within a second; a request
- * that is under way then is finished. The same status again changes nothing.
+ * that is under way then is finished. The same status again changes nothing. A tenant that was to be erased
+ * and may do something again is not to be erased any more.
  *
  * @throws AppError `tenant_not_found`
  */
@@ -25,7 +26,9 @@ export async function setTenantStatus(
 ): Promise<TenantRecord> {
   const { id } = await getTenant(query, subdomain);
   await query`
-    update public.tenants set status = ${status}, updated_at = now()
+    update public.tenants
+       set status = ${status}, updated_at = now(),
+           delete_after = case when ${status}::text = 'suspended' then delete_after end
      where id = ${id} and status <> ${status}`;
   await tellProcesses(query, id);
   return getTenant(query, subdomain);
@@ -53,6 +56,22 @@ export async function renameTenant(
   }
   await tellProcesses(query, id);
   return getTenant(query, name);
+}
+
+/**
+ * Says whether the e-mails and SMS of a tenant are sent, or dropped.
+ *
+ * @throws AppError `tenant_not_found`
+ */
+export async function setTenantMessages(
+  query: RunSql,
+  subdomain: string,
+  sendsMessages: boolean,
+): Promise<TenantRecord> {
+  const { id } = await getTenant(query, subdomain);
+  await query`
+    update public.tenants set sends_messages = ${sendsMessages}, updated_at = now() where id = ${id}`;
+  return getTenant(query, subdomain);
 }
 
 /** Whoever remembers something of the tenant, or that there is none of its name, forgets it. */

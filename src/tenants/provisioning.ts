@@ -65,13 +65,22 @@ export async function createTenant(
   apiRole: string,
   tenant: NewTenant,
 ): Promise<CreatedTenant> {
+  return withFreshId(admin, () => createInTransaction(admin, migrations, apiRole, tenant));
+}
+
+/**
+ * Runs the transaction that makes a tenant, again with the next id when the cluster has a role of that name.
+ *
+ * @throws AppError `conflict` when a domain belongs to another tenant
+ */
+export async function withFreshId<T>(admin: AdminConnection, work: () => Promise<T>): Promise<T> {
   for (let attempt = 1; ; attempt += 1) {
     try {
-      return await admin.transaction(() => createInTransaction(admin, migrations, apiRole, tenant));
+      return await admin.transaction(work);
     } catch (error) {
       if (!(error instanceof postgres.PostgresError)) throw error;
       if (error.constraint_name === "tenant_domains_one_holder") {
-        throw new AppError("conflict", `The domain ${tenant.domain} belongs to another tenant.`);
+        throw new AppError("conflict", "The domain belongs to another tenant.", { cause: error });
       }
       const isRoleTaken =
         error.code === DUPLICATE_OBJECT || error.constraint_name === ROLE_NAME_INDEX;
@@ -79,6 +88,29 @@ export async function createTenant(
       await stepOverTakenIds(admin);
     }
   }
+}
+
+/**
+ * Makes a tenant's role and schema, runs `text` there and leaves the schema on the path for the rest of the
+ * transaction.
+ */
+export async function createSchema(
+  admin: AdminConnection,
+  tenantId: number,
+  apiRole: string,
+  text: string,
+): Promise<string> {
+  const schema = tenantSchema(tenantId);
+  // One message: the DDL is the cost, round trips would add to it.
+  await admin.execute(`
+    create role ${schema} nologin;
+    grant ${schema} to ${identifier(apiRole)} with inherit false, set true;
+    create schema ${schema};
+    grant usage on schema ${schema} to ${schema};
+    set local search_path to ${schema};
+    ${APPLIED_TABLE}
+    ${text}`);
+  return schema;
 }
 
 async function createInTransaction(
@@ -98,16 +130,8 @@ async function createInTransaction(
       insert into public.tenant_domains (tenant_id, domain, is_primary, verified_at)
       values (${row.id}, ${domain}, true, now())`;
   }
-  const schema = tenantSchema(row.id);
-  // One message: the DDL is the cost, round trips would add to it.
-  await admin.execute(`
-    create role ${schema} nologin;
-    grant ${schema} to ${identifier(apiRole)} with inherit false, set true;
-    create schema ${schema};
-    grant usage on schema ${schema} to ${schema};
-    set local search_path to ${schema};
-    ${APPLIED_TABLE}
-    ${upgradeText(migrations, [], schema)}`);
+  const text = upgradeText(migrations, [], tenantSchema(row.id));
+  const schema = await createSchema(admin, row.id, apiRole, text);
   const passwordToken = await insertOwner(admin, owner);
   const version = newestVersion(migrations);
   await admin.query`

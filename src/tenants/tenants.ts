@@ -13,6 +13,10 @@ export interface TenantRecord {
   version: string;
   migration_state: string;
   last_error: string | null;
+  /** False: what it queues is dropped unsent. */
+  sends_messages: boolean;
+  /** When it may be erased; null: it is not to be. */
+  delete_after: Date | null;
   created_at: Date;
 }
 
@@ -24,7 +28,8 @@ const selectTenants = sql`
         from public.tenant_domains d
        where d.tenant_id = t.id and d.verified_at is not null), '[]') as domains,
     't_' || t.id                                                      as schema,
-    m.version, m.state as migration_state, m.last_error, t.created_at
+    m.version, m.state as migration_state, m.last_error,
+    t.sends_messages, t.delete_after, t.created_at
   from public.tenants t
   join public.tenant_migrations m on m.tenant_id = t.id`;
 
