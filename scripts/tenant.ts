@@ -27,6 +27,7 @@ import { deleteTenant } from "./tenant-delete.ts";
 import { drift } from "./tenant-drift.ts";
 import { domain, messages, rename, setStatus, STATUS_COMMANDS } from "./tenant-life-cycle.ts";
 import { migrateTenants } from "./tenant-migrate.ts";
+import { move } from "./tenant-move.ts";
 import { showStatus } from "./tenant-status.ts";
 import { pruneTenantLogs, verifyTenantLogs } from "./tenant-logs.ts";
 
@@ -44,6 +45,7 @@ Operators' commands for tenants. Each takes --json (one JSON document on stdout)
   npm run tenant -- export acme [--out acme.zip]          a tenant as one file
   npm run tenant -- import acme.zip [--subdomain acme-2]  and back, with an id of its own
   npm run tenant -- clone acme acme-staging               a copy that sends no messages
+  npm run tenant -- move acme --to-env other.env          to another installation
   npm run tenant -- delete acme [--grace-days 30]         suspend it, and erase it when the grace is over
   npm run tenant -- messages acme off | on
   npm run tenant -- drift [acme]                          are the schemas what the migrations make?
@@ -89,6 +91,7 @@ await runCommand(async () => {
   if (command === "export") return exportToFile(rest);
   if (command === "import") return importFromFile(rest);
   if (command === "clone") return clone(rest);
+  if (command === "move") return move(rest);
   if (command === "rename") return rename(rest);
   if (command === "messages") return messages(rest);
   if (command === "delete") return deleteTenant(rest);

@@ -27,6 +27,8 @@ import { adminUrl, createDatabase, type TestDatabase } from "./cluster.ts";
 export const PASSWORD = "correct horse battery staple";
 
 export interface TestAppOptions {
+  /** The superuser's URL of a server of its own; default: that of the run. Not for replicas. */
+  readonly serverUrl?: string;
   /** Instead of what APP_ENV=local reads from an empty environment. */
   readonly config?: Partial<Config>;
   /** Called with the app before it is ready: routes that only a test needs. */
@@ -123,7 +125,7 @@ interface Ground {
 
 /** The service on a fresh database: `app.inject` instead of a port, with a login role of its own. */
 export async function startTestApp(options: TestAppOptions = {}): Promise<TestApp> {
-  const ground = await prepareGround();
+  const ground = await prepareGround(options.serverUrl ?? adminUrl);
   const replicas: TestApp[] = [];
   const removeGround = async () => {
     await Promise.all(ground.clients.map((client) => client.end()));
@@ -244,14 +246,14 @@ async function startProcess(
   return self;
 }
 
-async function prepareGround(): Promise<Ground> {
-  const database = await createDatabase();
+async function prepareGround(serverUrl: string): Promise<Ground> {
+  const database = await createDatabase(serverUrl);
   const url = new URL(database.url);
   // Roles are the server's: the API's is named after its database.
   url.username = `api_${database.name}`;
   url.password = randomBytes(12).toString("hex");
   const registry = superuser(database.url, "public");
-  await withAdmin(adminUrl, async (admin) => {
+  await withAdmin(serverUrl, async (admin) => {
     // The role of the registry has one name for the whole server: two databases must not make it at once.
     await admin.query`select pg_advisory_lock(hashtext('roles of a test database'))`;
     await migrateRegistry(database.url, url.href);

@@ -13,21 +13,21 @@ export interface TestDatabase {
   drop(): Promise<void>;
 }
 
-/** Makes an empty database of a name nobody else has, in the server of the run. */
-export async function createDatabase(): Promise<TestDatabase> {
+/** Makes an empty database of a name nobody else has, in the server of the run or in another. */
+export async function createDatabase(serverUrl: string = adminUrl): Promise<TestDatabase> {
   const name = `test_${randomBytes(8).toString("hex")}`;
-  await asAdmin(`create database ${name}`);
-  const url = new URL(adminUrl);
+  await asAdmin(serverUrl, `create database ${name}`);
+  const url = new URL(serverUrl);
   url.pathname = `/${name}`;
   return {
     name,
     url: url.href,
-    drop: () => asAdmin(`drop database ${name} with (force)`),
+    drop: () => asAdmin(serverUrl, `drop database ${name} with (force)`),
   };
 }
 
-async function asAdmin(text: string): Promise<void> {
-  const admin = postgres(adminUrl, { max: 1, onnotice: () => undefined });
+async function asAdmin(serverUrl: string, text: string): Promise<void> {
+  const admin = postgres(serverUrl, { max: 1, onnotice: () => undefined });
   try {
     await admin.unsafe(text);
   } finally {

@@ -27,6 +27,8 @@ export interface ExportContext {
 }
 
 export interface ExportOptions {
+  /** Waits for writes that are under way, and keeps others waiting until all is read. */
+  readonly isExclusive?: boolean;
   readonly onTable?: (table: ArchivedTableSummary, done: number, total: number) => void;
 }
 
@@ -53,7 +55,7 @@ export async function exportTenant(
   { keys, secrets }: ExportContext,
   subdomain: string,
   file: string,
-  { onTable }: ExportOptions = {},
+  { isExclusive = false, onTable }: ExportOptions = {},
 ): Promise<Manifest> {
   const partial = `${file}.${process.pid}.partial`;
   const key = writingKey(secrets);
@@ -66,6 +68,7 @@ export async function exportTenant(
   // Waited for below; until then its failure is that of what is being added.
   written.catch(() => undefined);
   try {
+    const locks = isExclusive ? await findLocks(admin, subdomain) : "";
     const manifest = await admin.transaction(async () => {
       const tenant = await findSource(admin, subdomain);
       const schema = tenantSchema(tenant.id);
@@ -96,7 +99,7 @@ export async function exportTenant(
         sequences: await listSequences(admin.query, schema),
         logs,
       };
-    }, "begin isolation level repeatable read read only");
+    }, `begin isolation level repeatable read read only${locks}`);
     zip.addBuffer(writeManifest(manifest, key), MANIFEST_ENTRY);
     zip.end();
     await written;
@@ -105,6 +108,18 @@ export async function exportTenant(
   } finally {
     await rm(partial, { force: true });
   }
+}
+
+/**
+ * What locks a tenant's tables against writing, as the first of a transaction: what that sees is decided by the
+ * first query after it. https://www.postgresql.org/docs/18/sql-lock.html
+ */
+async function findLocks(admin: AdminConnection, subdomain: string): Promise<string> {
+  const { id } = await findSource(admin, subdomain);
+  const schema = tenantSchema(id);
+  const tables = await listArchivedTables(admin.query, schema);
+  const names = tables.map(({ name }) => `${identifier(schema)}.${identifier(name)}`);
+  return `; lock table ${names.join(", ")} in share mode`;
 }
 
 async function findSource(admin: AdminConnection, subdomain: string): Promise<SourceTenant> {
