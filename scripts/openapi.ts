@@ -79,7 +79,7 @@ const SETTINGS = {
 async function describe(): Promise<object> {
   const config = readConfig(SETTINGS);
   const log = pino({ level: config.logLevel });
-  const services = makeServices(config, NO_DATABASE_URL, log);
+  const services = makeServices(config, NO_DATABASE_URL, log, NO_DATABASE_URL);
   const app = await buildApp(services, log);
   try {
     await app.ready();

@@ -13,6 +13,7 @@ import { sealingPlugin } from "./audit/sealing.ts";
 import { authRoutes } from "./auth/routes.ts";
 import { companyRoutes } from "./company/routes.ts";
 import { messagingRoutes } from "./messaging/routes.ts";
+import { platformRoutes } from "./platform/routes.ts";
 import { authenticationPlugin } from "./plugins/authentication.ts";
 import { errorPlugin, onClientError, onFrameworkError } from "./plugins/errors.ts";
 import { guardEnforcementPlugin, guardPlugin } from "./plugins/guards.ts";
@@ -68,6 +69,10 @@ export async function buildApp(
   await app.register(metricsRoutes, { services });
   if (services.outbox) await app.register(messagingRoutes, { outbox: services.outbox });
 
+  const { platform } = services;
+  if (platform) {
+    await app.register(platformRoutes, { prefix: "/api/platform", services, platform });
+  }
   await app.register(
     async (api) => {
       await api.register(tenantPlugin, { services });

@@ -23,6 +23,8 @@ export interface KeyMaterial {
 type Purpose =
   | "access-token"
   | "archive"
+  | "operator-token"
+  | "support-token"
   | "refresh-token"
   | "otp"
   | "second-factor-code"

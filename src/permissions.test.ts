@@ -96,9 +96,12 @@ async function send(
 describe("docs/PERMISSIONS.md", () => {
   test("has a row for every operation of the OpenAPI document, and none for another", () => {
     const document = app.app.swagger();
-    const operations = Object.entries(document.paths ?? {}).flatMap(([url, methods]) =>
-      Object.keys(methods ?? {}).map((method) => `${method.toUpperCase()} ${url}`),
-    );
+    // The platform's operators have one right each: src/platform/operator-login.test.ts sends each route.
+    const operations = Object.entries(document.paths ?? {})
+      .filter(([url]) => !url.startsWith("/api/platform/"))
+      .flatMap(([url, methods]) =>
+        Object.keys(methods ?? {}).map((method) => `${method.toUpperCase()} ${url}`),
+      );
 
     expect([...new Set(ROWS.map(operationOf))].toSorted()).toEqual(operations.toSorted());
   });

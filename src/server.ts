@@ -27,7 +27,7 @@ async function main(): Promise<void> {
   const config = readConfig(process.env);
   const log = makeLogger(config);
   const database = await openDatabase(config, (line) => log.debug(line));
-  const services = makeServices(config, database.url, log);
+  const services = makeServices(config, database.url, log, platformUrlOf(config, database));
   try {
     if (config.appEnv === "local") await prepareLocal(config, database, services);
     else await refuseUnfitRole(database.url);
@@ -49,6 +49,14 @@ async function main(): Promise<void> {
     await database.stop();
     throw error;
   }
+}
+
+/**
+ * What operators are served with: in production only where DATABASE_MIGRATION_URL is set, so that processes that
+ * serve everybody need not have it.
+ */
+function platformUrlOf(config: Config, { migrationUrl }: OpenDatabase): string | undefined {
+  return config.appEnv === "local" ? migrationUrl : config.databaseMigrationUrl;
 }
 
 /** A local database is brought up to date by the service itself and has a tenant to try. */

@@ -3,8 +3,11 @@ import { PRINCIPALS_CHANNEL } from "./auth/sessions.ts";
 import { Principals } from "./auth/principals.ts";
 import { PasswordHasher } from "./auth/passwords.ts";
 import type { Config } from "./config.ts";
+import { AdminPool } from "./db/admin-pool.ts";
 import { Notifications } from "./db/notifications.ts";
+import { apiRoleOf } from "./db/roles.ts";
 import { TenantDatabase } from "./db/tenant-database.ts";
+import { loadTenantMigrations } from "./db/tenant-migrations.ts";
 import { Keys } from "./keys.ts";
 import { Metrics } from "./metrics.ts";
 import type { WorkerLog } from "./messaging/deliveries.ts";
@@ -13,6 +16,7 @@ import { MessageQueue } from "./messaging/queue.ts";
 import { makeTransports } from "./messaging/transports.ts";
 import { Turnstile } from "./messaging/turnstile.ts";
 import { MessageWorker } from "./messaging/worker.ts";
+import type { Platform } from "./platform/context.ts";
 import { TENANTS_CHANNEL, TenantDirectory } from "./tenants/directory.ts";
 import { getFleetGroups } from "./tenants/fleet-status.ts";
 
@@ -30,6 +34,8 @@ export interface Services {
   readonly logSealer: LogSealer;
   /** Where e-mails and SMS are put, in the transaction of what they tell of. */
   readonly messageQueue: MessageQueue;
+  /** What operators are served with; undefined where this process may not act as the tables' owner. */
+  readonly platform: Platform | undefined;
   /** Undefined: no captcha is asked for. */
   readonly turnstile: Turnstile | undefined;
   /** The console transports' messages; undefined in production. */
@@ -38,8 +44,17 @@ export interface Services {
   readonly messages: MessageWorker | undefined;
 }
 
-/** Makes the services; nothing is connected before {@link openServices}. */
-export function makeServices(config: Config, databaseUrl: string, log: ServiceLog): Services {
+/**
+ * Makes the services; nothing is connected before {@link openServices}.
+ *
+ * @param migrationUrl of the role that owns the tables; without it operators are not served
+ */
+export function makeServices(
+  config: Config,
+  databaseUrl: string,
+  log: ServiceLog,
+  migrationUrl?: string,
+): Services {
   const keys = new Keys(config);
   const metrics = new Metrics();
   const database = new TenantDatabase({
@@ -74,6 +89,7 @@ export function makeServices(config: Config, databaseUrl: string, log: ServiceLo
   metrics.watchLoad({ passwords, database });
   metrics.watchFleet(() => getFleetGroups(database.registry.query));
   return {
+    platform: migrationUrl === undefined ? undefined : makePlatform(databaseUrl, migrationUrl),
     metrics,
     logSealer: new LogSealer({ database, log }),
     turnstile: config.turnstile && new Turnstile(config.turnstile),
@@ -87,6 +103,15 @@ export function makeServices(config: Config, databaseUrl: string, log: ServiceLo
     principals,
     outbox,
     messages,
+  };
+}
+
+function makePlatform(databaseUrl: string, migrationUrl: string): Platform {
+  let migrations: ReturnType<Platform["migrations"]> | undefined;
+  return {
+    pool: new AdminPool({ url: migrationUrl }),
+    apiRole: apiRoleOf(databaseUrl).name,
+    migrations: () => (migrations ??= loadTenantMigrations()),
   };
 }
 
@@ -105,6 +130,7 @@ export async function openServices(services: Services): Promise<void> {
 /** Ends them in the order that loses nothing: messages under way, then connections. */
 export async function closeServices(services: Services): Promise<void> {
   await Promise.all([services.messages?.stop(), services.logSealer.stop()]);
+  await services.platform?.pool.close();
   await services.notifications.close();
   await services.database.close();
 }

@@ -19,7 +19,14 @@ import { withAdmin } from "../src/db/admin.ts";
 import { migrateRegistry } from "../src/db/registry-migrations.ts";
 import { loadTenantMigrations } from "../src/db/tenant-migrations.ts";
 import { makeLogger } from "../src/logger.ts";
-import { closeServices, makeServices, openServices, type Services } from "../src/services.ts";
+import {
+  closeServices,
+  makeServices,
+  openServices,
+  type ServiceLog,
+  type Services,
+} from "../src/services.ts";
+import type { TxtResolver } from "../src/tenants/domains.ts";
 import * as provisioning from "../src/tenants/provisioning.ts";
 import { adminUrl, createDatabase, type TestDatabase } from "./cluster.ts";
 
@@ -31,6 +38,10 @@ export interface TestAppOptions {
   readonly serverUrl?: string;
   /** Instead of what APP_ENV=local reads from an empty environment. */
   readonly config?: Partial<Config>;
+  /** False: a process without DATABASE_MIGRATION_URL in production. */
+  readonly isPlatform?: boolean;
+  /** Instead of the system's name servers. */
+  readonly resolveTxt?: TxtResolver;
   /** Called with the app before it is ready: routes that only a test needs. */
   readonly prepare?: (app: FastifyInstance) => void | Promise<void>;
 }
@@ -145,7 +156,7 @@ export async function startTestApp(options: TestAppOptions = {}): Promise<TestAp
 
 async function startProcess(
   ground: Ground,
-  { config: overrides = {}, prepare }: TestAppOptions,
+  { config: overrides = {}, isPlatform = true, resolveTxt, prepare }: TestAppOptions,
   replicas: TestApp[],
   cleanUp: () => Promise<void>,
 ): Promise<TestApp> {
@@ -159,13 +170,23 @@ async function startProcess(
   };
   const logLines: string[] = [];
   const log = makeLogger(config, { write: (line) => void logLines.push(line) });
-  const services = makeServices(config, apiUrl, {
+  const serviceLog: ServiceLog = {
     info: (details: object | string, message?: string) => {
       // A bare text is what the console transports print: what they would send, codes included.
       if (typeof details !== "string") log.info(details, message);
     },
     warn: (details, message) => log.warn(details, message),
-  });
+  };
+  const made = makeServices(
+    config,
+    apiUrl,
+    serviceLog,
+    isPlatform ? ground.database.url : undefined,
+  );
+  const services: Services = {
+    ...made,
+    platform: made.platform && { ...made.platform, ...(resolveTxt ? { resolveTxt } : {}) },
+  };
   await openServices(services);
   let app: FastifyInstance;
   try {

@@ -16,12 +16,14 @@ export function startScript(
   name: string,
   args: readonly string[],
   environment: Readonly<Record<string, string>>,
+  input?: string,
 ): ScriptProcess {
   const child = spawn(process.execPath, ["--import", "tsx", `scripts/${name}`, ...args], {
     cwd: ROOT_DIR,
-    stdio: ["ignore", "pipe", "pipe"],
+    stdio: [input === undefined ? "ignore" : "pipe", "pipe", "pipe"],
     env: { PATH: process.env["PATH"] ?? "", HOME: process.env["HOME"] ?? "", ...environment },
   });
+  child.stdin?.end(input);
   let stdout = "";
   let stderr = "";
   child.stdout?.on("data", (chunk: Buffer) => (stdout += chunk.toString()));

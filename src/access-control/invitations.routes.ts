@@ -90,7 +90,7 @@ export const invitationRoutes: FastifyPluginAsyncZod<{ services: Services }> = a
   app.post(
     "/accept/",
     {
-      config: { guard: "authenticated" },
+      config: { guard: "own-account" },
       schema: {
         operationId: "acceptInvitation",
         tags,

@@ -1,5 +1,5 @@
 import { recordActivity } from "../audit/activity-log.ts";
-import type { Actor } from "../audit/actor.ts";
+import { type Actor, requireUser } from "../audit/actor.ts";
 import { notify } from "../audit/notifications.ts";
 import type { Context } from "../auth/context.ts";
 import { countTry, EVERYWHERE, type FailureLimit } from "../auth/failures.ts";
@@ -113,6 +113,7 @@ export async function createInvitation(
 ): Promise<CreatedInvitation> {
   await lockCompany(tx, company);
   const access = await requireAccess(tx, actor, company, "invitations.manage");
+  requireUser(actor);
   await requireActiveCompany(tx, company);
   await requireGivableRole(tx, access, role, company);
   await requireInvitable(tx, email, company);
@@ -342,6 +343,7 @@ async function sendInvitation(
   { email, company, expires_at: expiresAt }: Invitation,
   token: string,
 ): Promise<void> {
+  requireUser(actor);
   const subject = context.keys.mac(
     "login-failures",
     context.tenantId,

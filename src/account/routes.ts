@@ -30,7 +30,7 @@ export const accountRoutes: FastifyPluginAsyncZod<{ services: Services }> = asyn
   app.get(
     "/profile/",
     {
-      config: { guard: "authenticated" },
+      config: { guard: "own-account" },
       schema: {
         operationId: "getProfile",
         tags,
@@ -45,7 +45,7 @@ export const accountRoutes: FastifyPluginAsyncZod<{ services: Services }> = asyn
   app.get(
     "/session-tests/",
     {
-      config: { guard: "authenticated" },
+      config: { guard: "own-account" },
       schema: {
         operationId: "testSession",
         tags,
@@ -68,7 +68,7 @@ export const accountRoutes: FastifyPluginAsyncZod<{ services: Services }> = asyn
     app.route({
       method,
       url: "/profile/",
-      config: { guard: "authenticated" },
+      config: { guard: "own-account" },
       schema: {
         operationId,
         tags,
@@ -119,7 +119,7 @@ export const accountRoutes: FastifyPluginAsyncZod<{ services: Services }> = asyn
   app.post(
     "/email/resend/",
     {
-      config: { guard: "authenticated" },
+      config: { guard: "own-account" },
       schema: {
         operationId: "resendEmailVerification",
         tags,
@@ -139,7 +139,7 @@ export const accountRoutes: FastifyPluginAsyncZod<{ services: Services }> = asyn
   app.get(
     "/sessions/",
     {
-      config: { guard: "authenticated" },
+      config: { guard: "own-account" },
       schema: {
         operationId: "listSessions",
         tags,
@@ -154,7 +154,7 @@ export const accountRoutes: FastifyPluginAsyncZod<{ services: Services }> = asyn
   app.delete(
     "/sessions/:id/",
     {
-      config: { guard: "authenticated" },
+      config: { guard: "own-account" },
       schema: {
         operationId: "endSession",
         tags,

@@ -87,7 +87,7 @@ export const userRoutes: FastifyPluginAsyncZod<{ services: Services }> = async (
       const { id } = request.params;
       const context = contextOf(request, services);
       const user = await request.tenant.transaction((tx) =>
-        changeUser(tx, context, request.principal.userId, id, request.body),
+        changeUser(tx, context, request.actor, id, request.body),
       );
       principals.revoke(`${request.tenantInfo.id}:${id}`);
       return user;
@@ -113,9 +113,7 @@ export const userRoutes: FastifyPluginAsyncZod<{ services: Services }> = async (
     async (request) => {
       const { id } = request.params;
       const context = contextOf(request, services);
-      await request.tenant.transaction((tx) =>
-        resetSecondFactor(tx, context, request.principal.userId, id),
-      );
+      await request.tenant.transaction((tx) => resetSecondFactor(tx, context, request.actor, id));
       principals.revoke(`${request.tenantInfo.id}:${id}`);
       return { message: "Two-factor login of this user is off." };
     },

@@ -87,11 +87,11 @@ export async function getUser(tenant: TenantConnection, id: number): Promise<Man
 export async function changeUser(
   tx: TenantSql,
   context: Context,
-  callerId: number,
+  actor: Actor,
   id: number,
   change: UserChange,
 ): Promise<ManagedUser> {
-  const before = await lockUser(tx, callerId, id);
+  const before = await lockUser(tx, actor, id);
   const after = {
     isActive: change.is_active ?? before.is_active,
     isAdmin: change.is_tenant_admin ?? before.is_tenant_admin,
@@ -110,12 +110,12 @@ export async function changeUser(
   if (before.is_active !== after.isActive) {
     const action = after.isActive ? "ACCOUNT_ENABLED" : "ACCOUNT_DISABLED";
     const notice = after.isActive ? NOTICES.accountEnabled : NOTICES.accountDisabled;
-    await tell(tx, context, callerId, before, action, notice);
+    await tell(tx, context, actor, before, action, notice);
   }
   if (before.is_tenant_admin !== after.isAdmin) {
     const action = after.isAdmin ? "TENANT_ADMIN_GRANTED" : "TENANT_ADMIN_REVOKED";
     const notice = after.isAdmin ? NOTICES.madeTenantAdmin : NOTICES.noTenantAdmin;
-    await tell(tx, context, callerId, before, action, notice);
+    await tell(tx, context, actor, before, action, notice);
   }
   if (before.is_active && !after.isActive) await endSessions(tx, context.tenantId, id, "revoked");
   else await notifyPrincipal(tx, context.tenantId, id);
@@ -131,20 +131,20 @@ export async function changeUser(
 export async function resetSecondFactor(
   tx: TenantSql,
   context: Context,
-  callerId: number,
+  actor: Actor,
   id: number,
 ): Promise<void> {
-  const user = await lockUser(tx, callerId, id);
+  const user = await lockUser(tx, actor, id);
   if (!user.is_2fa_enabled) throw new AppError("conflict", "Two-factor login is off.");
   await removeSecondFactor(tx, id);
   // Whoever has lost it may have tried in vain: the next one is not locked by that.
   await forgetWrongCodes(tx, context, id);
   await endSessions(tx, context.tenantId, id, "revoked");
-  await tell(tx, context, callerId, user, "SECOND_FACTOR_RESET", NOTICES.secondFactorReset);
+  await tell(tx, context, actor, user, "SECOND_FACTOR_RESET", NOTICES.secondFactorReset);
 }
 
 /** The user, held together with every admin; checks again that the caller is one. */
-async function lockUser(tx: TenantSql, callerId: number, id: number): Promise<ManagedRow> {
+async function lockUser(tx: TenantSql, actor: Actor, id: number): Promise<ManagedRow> {
   const held = await tx<ManagedRow[]>`
     select id, username, full_name, email, primary_mobile, is_active, is_tenant_admin,
            two_fa_type is not null as is_2fa_enabled, date_joined, last_login,
@@ -153,8 +153,8 @@ async function lockUser(tx: TenantSql, callerId: number, id: number): Promise<Ma
      where is_tenant_admin or id = ${id}
      order by id
      for no key update`;
-  const caller = held.find((user) => user.id === callerId);
-  if (!caller?.is_tenant_admin || !caller.is_active) {
+  const caller = held.find((user) => user.id === actor.userId);
+  if (actor.operator === undefined && !(caller?.is_tenant_admin && caller.is_active)) {
     throw new AppError("permission_denied", "Only an admin of this tenant may do this.");
   }
   return held.find((user) => user.id === id) ?? noSuchUser();
@@ -163,7 +163,7 @@ async function lockUser(tx: TenantSql, callerId: number, id: number): Promise<Ma
 async function tell(
   tx: TenantSql,
   context: Context,
-  callerId: number,
+  actor: Actor,
   user: ManagedRow,
   action: SecurityAction,
   notice: Notice,
@@ -173,7 +173,7 @@ async function tell(
     userId: user.id,
     userDisplay: displayOf(user),
     client: context.client,
-    metadata: { by: callerId },
+    metadata: { by: actor.operator ?? actor.userId },
   });
   await tellUser(tx, context, user, notice);
 }

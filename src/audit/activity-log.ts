@@ -1,6 +1,6 @@
-import { json } from "../db/sql.ts";
+import { json, sql, type Statement } from "../db/sql.ts";
 import type { TenantSql } from "../db/transactions.ts";
-import type { Actor } from "./actor.ts";
+import { type Actor, OPERATOR_USER_ID } from "./actor.ts";
 
 /** What a change was. Stored and sent as it is: add, never rename. */
 export type ActivityAction = "CREATE" | "UPDATE" | "DELETE" | "ACCEPT" | "REVOKE" | "RESEND";
@@ -52,11 +52,17 @@ export async function recordActivity(
       old_values, new_values, ip_address
     )
     select
-      id, coalesce(email, username), ${companyId}::bigint, ${entity}, ${entityId}::bigint, ${action},
+      nullif(id, ${OPERATOR_USER_ID}::bigint), coalesce(email, username), ${companyId}::bigint, ${entity}, ${entityId}::bigint, ${action},
       ${json(oldValues)}::jsonb, ${json(newValues)}::jsonb, ${actor.client.ip}::inet
-    from users
-    where id = ${actor.userId}`;
+    from ${actorRow(actor)}`;
   return true;
+}
+
+/** The actor's name, as a row: a user's, or an operator's who is none. */
+function actorRow({ userId, operator }: Actor): Statement {
+  return operator === undefined
+    ? sql`users where id = ${userId}`
+    : sql`(select ${OPERATOR_USER_ID}::bigint as id, ${operator}::text as email, null as username) o`;
 }
 
 /** The fields whose values differ, as they were and as they are. */

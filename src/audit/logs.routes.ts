@@ -47,7 +47,7 @@ export const logRoutes: FastifyPluginAsyncZod = async (app) => {
   app.get(
     "/activity-logs/my/",
     {
-      config: { guard: "authenticated" },
+      config: { guard: "own-account" },
       schema: {
         operationId: "listOwnActivity",
         tags,

@@ -1,5 +1,4 @@
-import { json } from "../db/sql.ts";
-import type { TenantSql } from "../db/transactions.ts";
+import { json, type RunSql } from "../db/sql.ts";
 
 /** What can happen to somebody's account. Stored and sent as it is: add, never rename. */
 export type SecurityAction =
@@ -38,7 +37,8 @@ export type SecurityAction =
   | "ACCOUNT_DISABLED"
   | "ACCOUNT_ENABLED"
   | "TENANT_ADMIN_GRANTED"
-  | "TENANT_ADMIN_REVOKED";
+  | "TENANT_ADMIN_REVOKED"
+  | "SUPPORT_ACCESS_GRANTED";
 
 export interface SecurityEntry {
   readonly action: SecurityAction;
@@ -65,7 +65,7 @@ export function storedUserAgent({ userAgent }: ClientDetails): string | null {
 }
 
 /** Writes an entry; it commits with the change that `tx` makes, or not at all. */
-export async function recordSecurity(tx: TenantSql, entry: SecurityEntry): Promise<void> {
+export async function recordSecurity(tx: RunSql, entry: SecurityEntry): Promise<void> {
   const metadata = { ...entry.metadata, user_agent: storedUserAgent(entry.client) ?? "" };
   await tx`
     insert into security_logs (user_id, user_display, action, metadata, ip_address)

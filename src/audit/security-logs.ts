@@ -24,7 +24,7 @@ export interface SecurityFilter extends Period {
 export async function listSecurity(
   tenant: TenantConnection,
   actor: Actor,
-  { user = actor.userId, action, ...period }: SecurityFilter,
+  { user = ownEntries(actor), action, ...period }: SecurityFilter,
   place: LogPlace,
   limit: number,
 ): Promise<LogPage<SecurityEntry>> {
@@ -35,6 +35,11 @@ export async function listSecurity(
     place,
     limit,
   );
+}
+
+/** What is read when nobody is named: one's own entries; an operator has none. */
+function ownEntries({ userId, operator }: Actor): number | "all" {
+  return operator === undefined ? userId : "all";
 }
 
 /** What is read for a filter; exported to be explained. */

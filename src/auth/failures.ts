@@ -1,4 +1,4 @@
-import type { TenantSql } from "../db/transactions.ts";
+import type { RunSql } from "../db/sql.ts";
 
 /** How many wrong tries in a row are too many, and how long nothing is accepted then. */
 export interface FailureLimit {
@@ -24,7 +24,7 @@ export interface CountedTry {
  * @param subject what is tried on, keyed: never an identifier in clear
  */
 export async function countTry(
-  tx: TenantSql,
+  tx: RunSql,
   subject: Buffer,
   network: string,
   { triesMax, lockMinutes }: FailureLimit,
@@ -56,7 +56,7 @@ export async function countTry(
 }
 
 /** Whether tries are refused at the moment; counts nothing. */
-export async function isLocked(tx: TenantSql, subject: Buffer, network: string): Promise<boolean> {
+export async function isLocked(tx: RunSql, subject: Buffer, network: string): Promise<boolean> {
   const rows = await tx`
     select 1 from failures
      where subject = ${subject} and network = ${network}::cidr and locked_until > now()`;
@@ -65,7 +65,7 @@ export async function isLocked(tx: TenantSql, subject: Buffer, network: string):
 
 /** Sets a count back after a success; with no network, all of a subject's. */
 export async function forgetFailures(
-  tx: TenantSql,
+  tx: RunSql,
   subject: Buffer,
   network: string | null = null,
 ): Promise<void> {

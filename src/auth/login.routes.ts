@@ -184,7 +184,7 @@ export const loginRoutes: FastifyPluginAsyncZod<{ services: Services }> = async 
   app.post(
     "/logout/",
     {
-      config: { guard: "authenticated" },
+      config: { guard: "own-account" },
       schema: {
         operationId: "logOut",
         tags,

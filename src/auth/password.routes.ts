@@ -68,7 +68,7 @@ export const passwordRoutes: FastifyPluginAsyncZod<{ services: Services }> = asy
   app.post(
     "/password/change/",
     {
-      config: { guard: "authenticated" },
+      config: { guard: "own-account" },
       schema: {
         operationId: "changePassword",
         tags,

@@ -6,6 +6,8 @@ export interface Principal {
   readonly userId: number;
   readonly sessionId: number;
   readonly isTenantAdmin: boolean;
+  /** Set for an operator of the platform who acts in the tenant: no user of it. */
+  readonly support?: { readonly display: string; readonly canWrite: boolean };
 }
 
 interface UserState {

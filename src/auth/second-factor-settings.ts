@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import { Secret, TOTP } from "otpauth";
+import { Secret } from "otpauth";
 import { recordSecurity, type SecurityAction } from "../audit/security-log.ts";
 import type { TenantSql } from "../db/transactions.ts";
 import { AppError } from "../errors.ts";
@@ -19,10 +19,8 @@ import {
   type SmsCode,
 } from "./second-factor.ts";
 import { forgetFailures } from "./failures.ts";
+import { newTotpSecret } from "./totp.ts";
 import { type Account, displayOf } from "./users.ts";
-
-/** RFC 4226 §4 R6 asks for 128 bits and recommends 160. */
-const TOTP_SECRET_BYTES = 20;
 
 const BACKUP_CODES = 10;
 /** 24 characters of base32, 120 bits: ASVS 5.0 6.5.2 asks for 112 where a fast hash is all there is. */
@@ -51,11 +49,9 @@ export async function enrolSecondFactor(
   { method, issuer }: { method: "totp" | "sms"; issuer: string },
 ): Promise<Enrolment> {
   await lockFactor(tx, user.id, "off");
-  const secret = new Secret({ size: TOTP_SECRET_BYTES });
+  const { secret, uri } = newTotpSecret(issuer, displayOf(user));
   const sealed =
-    method === "totp"
-      ? context.keys.seal(secret.base32, secretContext(context.tenantId, user.id))
-      : null;
+    method === "totp" ? context.keys.seal(secret, secretContext(context.tenantId, user.id)) : null;
   const codeHash = method === "sms" ? await sendSmsCode(tx, context, user) : null;
   await tx`
     insert into second_factors as f (user_id, method, sealed_secret, code_hash, code_expires_at)
@@ -74,10 +70,9 @@ export async function enrolSecondFactor(
       created_at      = now()`;
   const backupCodes = await replaceBackupCodes(tx, user.id);
   await record(tx, context, user, "SECOND_FACTOR_ENROLLED", { method });
-  const uri = new TOTP({ issuer, label: displayOf(user), secret }).toString();
   return {
     method,
-    secret: method === "totp" ? secret.base32 : null,
+    secret: method === "totp" ? secret : null,
     qr_code: method === "totp" ? uri : null,
     backup_codes: backupCodes,
     confirmed: false,

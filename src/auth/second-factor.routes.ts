@@ -46,7 +46,7 @@ export const secondFactorRoutes: FastifyPluginAsyncZod<{ services: Services }> =
   app.post(
     "/settings_enable-2fa/",
     {
-      config: { guard: "authenticated", limits: ["otpVerify"] },
+      config: { guard: "own-account", limits: ["otpVerify"] },
       schema: {
         operationId: "enableSecondFactor",
         tags,
@@ -72,7 +72,7 @@ export const secondFactorRoutes: FastifyPluginAsyncZod<{ services: Services }> =
   app.post(
     "/settings_confirm-2fa/",
     {
-      config: { guard: "authenticated", limits: ["otpVerify"] },
+      config: { guard: "own-account", limits: ["otpVerify"] },
       schema: {
         operationId: "confirmSecondFactor",
         tags,
@@ -98,7 +98,7 @@ export const secondFactorRoutes: FastifyPluginAsyncZod<{ services: Services }> =
   app.post(
     "/settings_send-2fa-code/",
     {
-      config: { guard: "authenticated", limits: ["otpSend"] },
+      config: { guard: "own-account", limits: ["otpSend"] },
       schema: {
         operationId: "sendSecondFactorCode",
         tags,
@@ -119,7 +119,7 @@ export const secondFactorRoutes: FastifyPluginAsyncZod<{ services: Services }> =
   app.post(
     "/settings_disable-2fa/",
     {
-      config: { guard: "authenticated", limits: ["otpVerify"] },
+      config: { guard: "own-account", limits: ["otpVerify"] },
       schema: {
         operationId: "disableSecondFactor",
         tags,
@@ -152,7 +152,7 @@ export const secondFactorRoutes: FastifyPluginAsyncZod<{ services: Services }> =
   app.post(
     "/settings_backup-codes/",
     {
-      config: { guard: "authenticated" },
+      config: { guard: "own-account" },
       schema: {
         operationId: "reissueBackupCodes",
         tags,

@@ -1,4 +1,3 @@
-import { Secret, TOTP } from "otpauth";
 import { recordSecurity } from "../audit/security-log.ts";
 import type { TenantSql } from "../db/transactions.ts";
 import { AppError } from "../errors.ts";
@@ -7,17 +6,13 @@ import { NOTICES, secondFactorSms } from "../messaging/messages.ts";
 import type { Context } from "./context.ts";
 import { countTry, EVERYWHERE, type FailureLimit, forgetFailures } from "./failures.ts";
 import { tellUser } from "./notices.ts";
+import { findTotpStep } from "./totp.ts";
 import { type Account, displayOf } from "./users.ts";
 
 /** Digits of a code by SMS. */
 const SMS_DIGITS = 6;
 /** How long a code by SMS can be entered. ASVS 5.0 6.5.5: at most 10 minutes. */
 export const SMS_LIFETIME_MINUTES = 10;
-
-/** RFC 6238 §4.1: the step authenticator apps know. */
-const TOTP_PERIOD_SECONDS = 30;
-/** Steps before and after now that are accepted: a clock may be half a minute off (RFC 6238 §6). */
-const TOTP_WINDOW = 1;
 
 /**
  * Wrong codes of a user in a row after which none is accepted: at three valid codes of 10^6 a guesser
@@ -119,11 +114,8 @@ async function acceptTotp(
     select sealed_secret from second_factors where user_id = ${userId} and method = 'totp'`;
   if (!row) return false;
   const secret = context.keys.open(row.sealed_secret, secretContext(context.tenantId, userId));
-  const totp = new TOTP({ secret: Secret.fromBase32(secret), period: TOTP_PERIOD_SECONDS });
-  const timestamp = Date.now();
-  const delta = totp.validate({ token: code, timestamp, window: TOTP_WINDOW });
-  if (delta === null) return false;
-  const step = totp.counter({ timestamp }) + delta;
+  const step = findTotpStep(secret, code);
+  if (step === undefined) return false;
   // Sealed with an earlier key: this is when it is sealed anew.
   const resealed = context.keys.isOutdated(row.sealed_secret)
     ? context.keys.seal(secret, secretContext(context.tenantId, userId))

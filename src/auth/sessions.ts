@@ -11,9 +11,9 @@ export const PRINCIPALS_CHANNEL = "ouvira_principals";
  * How long the refresh token before the current one is answered with the current one: a client that
  * lost the answer, or its second tab, is not logged out; a thief who comes later ends the login.
  */
-const REFRESH_GRACE_SECONDS = 30;
+export const REFRESH_GRACE_SECONDS = 30;
 
-const SALT_BYTES = 32;
+export const SALT_BYTES = 32;
 
 /** How long logins last, in seconds. */
 export interface SessionLifetimes {
@@ -198,15 +198,19 @@ async function lockSession(tx: TenantSql, id: number): Promise<LockedSession | u
   return row;
 }
 
+/** What a refresh token says. */
 interface RefreshClaim {
   sessionId: number;
   counter: number;
   mac: Buffer;
 }
 
+/** What refresh tokens are made with: those of one tenant are no other's. */
+type RefreshContext = Pick<Context, "keys" | "tenantId">;
+
 /** `<session>.<counter>.<mac>`: the mac makes the first two true, the salt and the key make the mac. */
-function refreshToken(
-  context: Context,
+export function refreshToken(
+  context: RefreshContext,
   session: number,
   counter: number,
   salt: Uint8Array,
@@ -217,7 +221,7 @@ function refreshToken(
 
 const REFRESH_TOKEN = /^([1-9][0-9]{0,14})\.([0-9]{1,15})\.([A-Za-z0-9_-]{43})$/;
 
-function parseRefreshToken(token: string): RefreshClaim | undefined {
+export function parseRefreshToken(token: string): RefreshClaim | undefined {
   const [, session, counter, mac] = REFRESH_TOKEN.exec(token) ?? [];
   if (session === undefined || counter === undefined || mac === undefined) return undefined;
   return {
@@ -227,13 +231,17 @@ function parseRefreshToken(token: string): RefreshClaim | undefined {
   };
 }
 
-function isAuthentic(context: Context, claim: RefreshClaim, salt: Uint8Array): boolean {
+export function isAuthentic(
+  context: RefreshContext,
+  claim: RefreshClaim,
+  salt: Uint8Array,
+): boolean {
   const { keys, tenantId } = context;
   return keys.isMac(claim.mac, "refresh-token", tenantId, claim.sessionId, claim.counter, salt);
 }
 
 function macOf(
-  { keys, tenantId }: Context,
+  { keys, tenantId }: RefreshContext,
   session: number,
   counter: number,
   salt: Uint8Array,

@@ -6,7 +6,7 @@ import {
   requireAccess,
 } from "../access-control/access.ts";
 import { recordActivity } from "../audit/activity-log.ts";
-import type { Actor } from "../audit/actor.ts";
+import { type Actor, requireUser } from "../audit/actor.ts";
 import { sql, type Statement } from "../db/sql.ts";
 import type { TenantConnection } from "../db/tenant-database.ts";
 import type { TenantSql } from "../db/transactions.ts";
@@ -90,7 +90,7 @@ export async function getCompany(
  * unique index `companies_one_name` arbitrates between two of one name.
  *
  * @throws AppError `conflict` for a taken name or a hierarchy that is too deep, `validation_error` for a
- *   parent that the caller does not see, `permission_denied` for one they may not change
+ *   parent that the caller does not see, `permission_denied` for one they may not change, and for an operator
  */
 export async function createCompany(
   tx: TenantSql,
@@ -103,6 +103,7 @@ export async function createCompany(
     is_parent_company: isParent,
   }: NewCompany,
 ): Promise<Company> {
+  requireUser(actor);
   if (parent !== null) {
     await lockHierarchy(tx);
     await checkParent(tx, actor, null, parent);

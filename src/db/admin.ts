@@ -18,6 +18,7 @@ const TIMEOUTS = {
  */
 export class AdminConnection {
   readonly #connection: Connection;
+  #isInTransaction = false;
 
   private constructor(connection: Connection) {
     this.#connection = connection;
@@ -63,9 +64,14 @@ export class AdminConnection {
     return this.#connection.copyIn(text);
   }
 
-  /** Runs `work` between `begin` and commit; when it throws, nothing of it stays. */
+  /**
+   * Runs `work` between `begin` and commit; when it throws, nothing of it stays. Within another one it is part
+   * of that.
+   */
   async transaction<T>(work: () => Promise<T>, begin = "begin"): Promise<T> {
+    if (this.#isInTransaction) return work();
     await this.execute(begin);
+    this.#isInTransaction = true;
     try {
       const result = await work();
       const { command } = await this.#connection.send("commit");
@@ -74,6 +80,8 @@ export class AdminConnection {
     } catch (error) {
       if (this.#connection.isOpen) await this.execute("rollback");
       throw error;
+    } finally {
+      this.#isInTransaction = false;
     }
   }
 

@@ -2,12 +2,14 @@ import fastifyJwt from "@fastify/jwt";
 import type { FastifyInstance, FastifyRequest } from "fastify";
 import fastifyPlugin from "fastify-plugin";
 import { z } from "zod";
+import { OPERATOR_USER_ID } from "../audit/actor.ts";
 import type { ClientDetails } from "../audit/security-log.ts";
 import type { Principal } from "../auth/principals.ts";
 import type { Context } from "../auth/context.ts";
 import { AppError } from "../errors.ts";
 import { keyId } from "../keys.ts";
 import { addressOf } from "../networks.ts";
+import { findSupportSession } from "../platform/support-tokens.ts";
 import type { Services } from "../services.ts";
 
 /** What an access token says (RFC 9068, RFC 7519): short names, it travels with every request. */
@@ -18,12 +20,13 @@ interface AccessClaims {
   tid: number;
   /** The login it belongs to. */
   sid: number;
+  aud: string;
   exp: number;
 }
 
 declare module "@fastify/jwt" {
   interface FastifyJWT {
-    payload: Omit<AccessClaims, "exp"> & { nbf: number };
+    payload: Omit<AccessClaims, "aud" | "exp"> & { nbf: number };
     user: AccessClaims;
   }
 }
@@ -43,20 +46,24 @@ declare module "fastify" {
   }
 }
 
-const ALGORITHM = "HS256";
-const ISSUER = "ouvira";
+export const ALGORITHM = "HS256";
+export const ISSUER = "ouvira";
 const AUDIENCE = "ouvira-api";
+/** Of tokens with which operators of the platform act in a tenant. */
+const SUPPORT_AUDIENCE = "ouvira-support";
 /** RFC 9068 §2.1: no other kind of token is ever taken for an access token. */
-const TOKEN_TYPE = "at+jwt";
+export const TOKEN_TYPE = "at+jwt";
 /** Verified tokens remembered: without, a signature costs 42 µs instead of 26. */
 const VERIFIED_TOKENS_MAX = 5_000;
 
 /** Access tokens: signed here, checked here, bound to one tenant and to a login that is alive. */
 export const authenticationPlugin = fastifyPlugin<{ services: Services }>(
   async (app: FastifyInstance, { services }) => {
-    const { config, keys, principals } = services;
+    const { config, database, keys, principals } = services;
     const key = keys.of("access-token");
     const kid = keyId(key);
+    const supportKey = keys.of("support-token");
+    const supportKid = keyId(supportKey);
     const previousKey = keys.previousOf("access-token");
     const previousKid = previousKey && keyId(previousKey);
     await app.register(fastifyJwt, {
@@ -92,19 +99,42 @@ export const authenticationPlugin = fastifyPlugin<{ services: Services }>(
       if (claims.tid !== request.tenantInfo.id) {
         throw new AppError("token_tenant_mismatch", "This token belongs to another tenant.");
       }
+      request.tokenExpiresAt = new Date(claims.exp * 1_000);
+      if (claims.aud === SUPPORT_AUDIENCE) {
+        request.principal = await supportPrincipal(claims);
+        return;
+      }
       const principal = await principals.find(claims.tid, Number(claims.sub), claims.sid);
       if (principal === "disabled")
         throw new AppError("account_disabled", "This account is disabled.");
       if (!principal) throw new AppError("token_revoked", "This login has ended. Log in again.");
       request.principal = principal;
-      request.tokenExpiresAt = new Date(claims.exp * 1_000);
     });
+
+    /** Asked of the registry every time: operators are few, and what is ended is ended now. */
+    async function supportPrincipal({ tid, sid }: AccessClaims): Promise<Principal> {
+      const support = await findSupportSession(database.registry.query, tid, sid);
+      if (!support) throw new AppError("token_revoked", "This support token has ended.");
+      const { operator_display: display, can_write: canWrite } = support;
+      return {
+        userId: OPERATOR_USER_ID,
+        sessionId: sid,
+        isTenantAdmin: true,
+        support: { display, canWrite },
+      };
+    }
 
     function verify(request: FastifyRequest): AccessClaims {
       const token = bearerToken(request);
       const tokenKid = keyIdOf(token);
       try {
         if (tokenKid === kid) return app.jwt.verify<AccessClaims>(token);
+        if (tokenKid === supportKid) {
+          return app.jwt.verify<AccessClaims>(token, {
+            key: supportKey,
+            allowedAud: SUPPORT_AUDIENCE,
+          });
+        }
         if (previousKey && tokenKid === previousKid) {
           return app.jwt.verify<AccessClaims>(token, { key: previousKey });
         }
@@ -118,10 +148,41 @@ export const authenticationPlugin = fastifyPlugin<{ services: Services }>(
   },
 );
 
+/**
+ * A token with which an operator of the platform acts in a tenant.
+ *
+ * @param app where tokens are signed, of whatever kind
+ */
+export function signSupportToken(
+  app: FastifyInstance,
+  keys: Services["keys"],
+  tenantId: number,
+  supportSessionId: number,
+  lifetimeSeconds: number,
+): string {
+  const key = keys.of("support-token");
+  return app.jwt.sign(
+    {
+      sub: String(OPERATOR_USER_ID),
+      tid: tenantId,
+      sid: supportSessionId,
+      nbf: Math.floor(Date.now() / 1_000),
+    },
+    {
+      key,
+      algorithm: ALGORITHM,
+      iss: ISSUER,
+      aud: SUPPORT_AUDIENCE,
+      expiresIn: `${lifetimeSeconds}s`,
+      header: { alg: ALGORITHM, kid: keyId(key), typ: TOKEN_TYPE },
+    },
+  );
+}
+
 /** RFC 6750 §2.1 */
 const BEARER = /^Bearer ([A-Za-z0-9_.~+/=-]+)$/i;
 
-function bearerToken(request: FastifyRequest): string {
+export function bearerToken(request: FastifyRequest): string {
   const header = request.headers.authorization;
   const token = header === undefined ? undefined : BEARER.exec(header)?.[1];
   if (token !== undefined) return token;
@@ -134,7 +195,7 @@ function bearerToken(request: FastifyRequest): string {
 const JoseHeader = z.object({ kid: z.string() });
 
 /** Which key a token says it was signed with; nothing else of its header is believed. */
-function keyIdOf(token: string): string | undefined {
+export function keyIdOf(token: string): string | undefined {
   const [header = ""] = token.split(".", 1);
   try {
     return JoseHeader.parse(JSON.parse(Buffer.from(header, "base64url").toString())).kid;

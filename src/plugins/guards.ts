@@ -1,7 +1,8 @@
-import type { FastifyInstance, RouteOptions } from "fastify";
+import type { FastifyInstance, FastifyRequest, RouteOptions } from "fastify";
 import fastifyPlugin from "fastify-plugin";
 import type { PermissionCode } from "../access-control/catalogue.ts";
 import { type Actor, makeActor } from "../audit/actor.ts";
+import type { Principal } from "../auth/principals.ts";
 import { AppError } from "../errors.ts";
 import { clientOf } from "./authentication.ts";
 
@@ -11,8 +12,14 @@ export type Guard =
   | "public"
   /** Whoever is logged in. */
   | "authenticated"
+  /** Whoever is logged in, about their own account: an operator has none here. */
+  | "own-account"
   /** The tenant's own admins. */
   | "tenant-admin"
+  /** Operators of the platform. Below `/api/platform/` only. */
+  | "operator"
+  /** Operators, whether or not they have turned their second factor on. */
+  | "operator-setup"
   /** Whoever has this permission in the company of the row that is touched. */
   | PermissionCode;
 
@@ -29,8 +36,14 @@ declare module "fastify" {
 const PLAIN_GUARDS: readonly unknown[] = [
   "public",
   "authenticated",
+  "own-account",
   "tenant-admin",
+  "operator",
+  "operator-setup",
 ] satisfies Guard[];
+
+/** Methods that change nothing (RFC 9110 §9.2.1). */
+const SAFE_METHODS: readonly string[] = ["GET", "HEAD", "OPTIONS"];
 
 /**
  * Every route says who may call it, in `config.guard`; one that does not, or that names a permission
@@ -63,6 +76,19 @@ export const guardPlugin = fastifyPlugin<{ permissions: readonly string[] }>(
   },
 );
 
+/** @throws AppError `permission_denied` for what an operator may not do in a tenant */
+function requireSupportFor(
+  { method, routeOptions }: FastifyRequest,
+  { canWrite }: NonNullable<Principal["support"]>,
+): void {
+  if (routeOptions.config.guard === "own-account") {
+    throw new AppError("permission_denied", "An operator has no account in this tenant.");
+  }
+  if (!canWrite && !SAFE_METHODS.includes(method)) {
+    throw new AppError("permission_denied", "This support token reads only.");
+  }
+}
+
 /**
  * Enforces the declared guards; registered where tenants are known. Which company a request touches
  * is known to the function that reads the row: it asks for the permission, in the transaction of the
@@ -82,7 +108,9 @@ export const guardEnforcementPlugin = fastifyPlugin(async (app: FastifyInstance)
       throw error;
     }
     await app.limits.countUser(request, reply);
-    request.actor = makeActor(request.principal.userId, clientOf(request));
+    const { userId, support } = request.principal;
+    if (support) requireSupportFor(request, support);
+    request.actor = makeActor(userId, clientOf(request), support?.display);
     if (guard === "tenant-admin" && !request.principal.isTenantAdmin) {
       throw new AppError("permission_denied", "Only an admin of this tenant may do this.");
     }

@@ -82,6 +82,7 @@ export interface RouteFacts {
 const TENANT_PREFIX = "/api/";
 const PLATFORM_PREFIX = "/api/platform/";
 const SECURITY_SCHEME = "bearerAuth";
+const OPERATOR_SCHEME = "operatorAuth";
 const PROBLEM_TYPE = "application/problem+json";
 
 /** Methods that change nothing (RFC 9110 §9.2.1). */
@@ -138,6 +139,12 @@ const COMPONENTS = {
       scheme: "bearer",
       bearerFormat: "JWT",
       description: "The `access` token of a login.",
+    },
+    [OPERATOR_SCHEME]: {
+      type: "http",
+      scheme: "bearer",
+      bearerFormat: "JWT",
+      description: "The `access` token of an operator's login.",
     },
   },
   parameters: {
@@ -213,7 +220,8 @@ function completeOperation(method: string, operation: Operation): void {
   if (!facts) throw new Error(`No transform has seen ${operation.operationId}`);
   const isGuarded = facts.guard !== "public";
   const hasTenant = isTenantPath(facts.url);
-  operation.security = isGuarded ? [{ [SECURITY_SCHEME]: [] }] : [];
+  const scheme = facts.url.startsWith(PLATFORM_PREFIX) ? OPERATOR_SCHEME : SECURITY_SCHEME;
+  operation.security = isGuarded ? [{ [scheme]: [] }] : [];
   if (hasTenant) {
     operation.parameters = [
       { $ref: "#/components/parameters/Tenant" },
@@ -253,9 +261,18 @@ function addBinary(operation: Operation, { body, answer }: BinaryTypes): void {
   }
 }
 
+/** Guards that say no more than that there is a login. */
+const UNTOLD_GUARDS: ReadonlySet<Guard> = new Set([
+  "public",
+  "authenticated",
+  "own-account",
+  "operator",
+  "operator-setup",
+]);
+
 /** What a caller needs besides a login, as a sentence. */
 function needOf(guard: Guard | undefined): string | undefined {
-  if (guard === undefined || guard === "public" || guard === "authenticated") return undefined;
+  if (guard === undefined || UNTOLD_GUARDS.has(guard)) return undefined;
   if (guard === "tenant-admin") return "For the tenant's admins.";
   return `Needs \`${guard}\` in the company.`;
 }
@@ -286,7 +303,8 @@ function codesOf(
   if (requestBody || places.has("query") || places.has("path")) add("validation_error");
   if (places.has("path")) add("not_found");
   if (guard !== "public") add(...TOKEN_CODES);
-  if (guard !== "public" && guard !== "authenticated") add("permission_denied");
+  // A support token reads only, and has no account; operators have a second factor.
+  if (guard !== "public" && guard !== "operator-setup") add("permission_denied");
   if (isTenantPath(url)) {
     add(...TENANT_CODES);
     if (!SAFE_METHODS.has(method)) add("tenant_read_only");

@@ -31,7 +31,7 @@ async function newApp(environment: NodeJS.ProcessEnv = {}): Promise<FastifyInsta
     LOG_LEVEL: "silent",
     ...environment,
   });
-  const services = makeServices(config, NO_DATABASE_URL, log);
+  const services = makeServices(config, NO_DATABASE_URL, log, NO_DATABASE_URL);
   const app = await buildApp(services, log);
   opened.push({ app, services });
   await app.ready();

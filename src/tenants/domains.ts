@@ -17,6 +17,7 @@ const DOMAINS_MAX = 50;
 
 /** A host name of a tenant's own. */
 export interface TenantDomain {
+  readonly id: number;
   readonly domain: string;
   readonly is_primary: boolean;
   readonly verified_at: Date | null;
@@ -28,6 +29,7 @@ export interface TenantDomain {
 export type TxtResolver = (name: string) => Promise<string[][]>;
 
 interface DomainRow {
+  id: number;
   domain: string;
   is_primary: boolean;
   verified_at: Date | null;
@@ -49,11 +51,25 @@ export async function listDomains(
 ): Promise<TenantDomain[]> {
   const { id } = await getTenant(admin.query, subdomain);
   const rows = await admin.query<DomainRow[]>`
-    select domain, is_primary, verified_at, verification_token
+    select id, domain, is_primary, verified_at, verification_token
       from public.tenant_domains
      where tenant_id = ${id}
      order by is_primary desc, domain`;
   return rows.map(toDomain);
+}
+
+/** A domain of a tenant by its id. @throws AppError `not_found` */
+export async function getDomain(
+  admin: AdminConnection,
+  tenantId: number,
+  id: number,
+): Promise<TenantDomain> {
+  const [row] = await admin.query<DomainRow[]>`
+    select id, domain, is_primary, verified_at, verification_token
+      from public.tenant_domains
+     where tenant_id = ${tenantId} and id = ${id}`;
+  if (!row) throw new AppError("not_found", "The tenant has no such domain.");
+  return toDomain(row);
 }
 
 /**
@@ -187,7 +203,7 @@ async function findDomain(
   domain: string,
 ): Promise<TenantDomain> {
   const [row] = await admin.query<DomainRow[]>`
-    select domain, is_primary, verified_at, verification_token
+    select id, domain, is_primary, verified_at, verification_token
       from public.tenant_domains
      where tenant_id = ${tenantId} and domain = ${domain}`;
   if (!row) throw new AppError("not_found", `The tenant has no domain ${domain}.`);

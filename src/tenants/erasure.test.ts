@@ -86,6 +86,7 @@ describe("eraseTenant", () => {
         "log_checkpoints",
         "log_receipts",
         "message_queues",
+        "support_sessions",
         "tenant_domains",
         "tenant_migrations",
       ].map((name) => `public.${name}`),

@@ -1,4 +1,5 @@
-import type { RunSql } from "../db/sql.ts";
+import { type RunSql, sql } from "../db/sql.ts";
+import type { Page, Range } from "../pages.ts";
 import type { TenantStatus } from "./tenants.ts";
 
 /** Tenants of one version and state of migration. */
@@ -85,4 +86,29 @@ export async function getFleetStatus(query: RunSql, version: string): Promise<Fl
     groups,
     failed,
   };
+}
+
+/** A tenant's line in the ledger. */
+export interface LedgerEntry extends FailedTenant {
+  readonly state: FleetGroup["state"];
+  readonly duration_ms: number;
+}
+
+/** Some lines of the ledger: failures first, then by tenant. */
+export async function findLedgerEntries(
+  query: RunSql,
+  state: FleetGroup["state"] | undefined,
+  { limit, offset }: Range,
+): Promise<Page<LedgerEntry>> {
+  const where = sql`where ${state ?? null}::text is null or m.state = ${state ?? null}`;
+  const results = await query<LedgerEntry[]>`
+    select t.id, t.subdomain, m.version, m.state, m.attempts, m.last_error, m.duration_ms, m.updated_at
+      from public.tenant_migrations m
+      join public.tenants t on t.id = m.tenant_id
+      ${where}
+     order by m.state = 'failed' desc, t.id
+     limit ${limit}::bigint offset ${offset}::bigint`;
+  const [counted] = await query<{ count: number }[]>`
+    select count(*) as count from public.tenant_migrations m ${where}`;
+  return { count: counted?.count ?? 0, results };
 }

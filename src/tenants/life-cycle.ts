@@ -74,6 +74,21 @@ export async function setTenantMessages(
   return getTenant(query, subdomain);
 }
 
+/**
+ * Gives a tenant another name, as people call it.
+ *
+ * @throws AppError `tenant_not_found`
+ */
+export async function setTenantName(
+  query: RunSql,
+  subdomain: string,
+  name: string,
+): Promise<TenantRecord> {
+  const { id } = await getTenant(query, subdomain);
+  await query`update public.tenants set name = ${name}, updated_at = now() where id = ${id}`;
+  return getTenant(query, subdomain);
+}
+
 /** Whoever remembers something of the tenant, or that there is none of its name, forgets it. */
 export async function tellProcesses(query: RunSql, tenantId: number): Promise<void> {
   await query`select pg_notify(${TENANTS_CHANNEL}, ${String(tenantId)})`;

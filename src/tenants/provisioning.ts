@@ -57,6 +57,7 @@ const ID_ATTEMPTS_MAX = 10;
  * subdomain.
  *
  * @param apiRole the role that serves requests and is to act for the tenant
+ * @param within run in the transaction, once the tenant is there
  * @throws AppError `conflict` when the subdomain or the domain is taken
  */
 export async function createTenant(
@@ -64,8 +65,13 @@ export async function createTenant(
   migrations: readonly TenantMigration[],
   apiRole: string,
   tenant: NewTenant,
+  within: (tenantId: number) => Promise<void> = () => Promise.resolve(),
 ): Promise<CreatedTenant> {
-  return withFreshId(admin, () => createInTransaction(admin, migrations, apiRole, tenant));
+  return withFreshId(admin, async () => {
+    const created = await createInTransaction(admin, migrations, apiRole, tenant);
+    await within(created.id);
+    return created;
+  });
 }
 
 /**

@@ -1,3 +1,6 @@
+import type { FleetGroup } from "./fleet-status.ts";
+import type { Page, Range } from "../pages.ts";
+import { searchPattern } from "../pages.ts";
 import { type RunSql, sql } from "../db/sql.ts";
 
 export type TenantStatus = "active" | "read_only" | "suspended";
@@ -11,7 +14,7 @@ export interface TenantRecord {
   domains: string[];
   schema: string;
   version: string;
-  migration_state: string;
+  migration_state: FleetGroup["state"];
   last_error: string | null;
   /** False: what it queues is dropped unsent. */
   sends_messages: boolean;
@@ -46,4 +49,35 @@ export async function findTenant(
   const [tenant] = await query<TenantRecord[]>`
     ${selectTenants} where t.subdomain = ${subdomain.toLowerCase()}`;
   return tenant;
+}
+
+/** The tenant of an id, or undefined. */
+export async function findTenantById(query: RunSql, id: number): Promise<TenantRecord | undefined> {
+  const [tenant] = await query<TenantRecord[]>`${selectTenants} where t.id = ${id}`;
+  return tenant;
+}
+
+export interface TenantFilter {
+  /** Part of a name, a subdomain or a domain. */
+  readonly search?: string | undefined;
+  readonly status?: TenantStatus | undefined;
+}
+
+/** Some tenants, oldest first. */
+export async function findTenants(
+  query: RunSql,
+  { search, status }: TenantFilter,
+  { limit, offset }: Range,
+): Promise<Page<TenantRecord>> {
+  const pattern = searchPattern(search);
+  const where = sql`
+    where (${status ?? null}::text is null or t.status = ${status ?? null})
+      and (${pattern}::text is null or t.name ilike ${pattern} or t.subdomain ilike ${pattern}
+           or exists (select 1 from public.tenant_domains d
+                       where d.tenant_id = t.id and d.domain ilike ${pattern}))`;
+  const results = await query<TenantRecord[]>`
+    ${selectTenants} ${where} order by t.id limit ${limit}::bigint offset ${offset}::bigint`;
+  const [counted] = await query<{ count: number }[]>`
+    select count(*) as count from public.tenants t ${where}`;
+  return { count: counted?.count ?? 0, results };
 }

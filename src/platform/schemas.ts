@@ -1,0 +1,178 @@
+import { z } from "zod";
+import { CurrentPassword, Email, FullName, Password, Phone, Tokens } from "../auth/schemas.ts";
+import {
+  ChallengeCodeRequest,
+  ConfirmSecondFactorRequest,
+  RefreshRequest,
+} from "../auth/schemas.ts";
+import { Id, Line, RowId } from "../plugins/fields.ts";
+import { ListQuery, pageOf, Search } from "../plugins/lists.ts";
+
+export { ChallengeCodeRequest, ConfirmSecondFactorRequest, RefreshRequest, Tokens };
+
+export const OperatorLoginRequest = z
+  .strictObject({ email: Email, password: CurrentPassword })
+  .meta({ id: "OperatorLoginRequest" });
+
+export const OperatorTokens = z.object({ tokens: Tokens }).meta({ id: "OperatorTokens" });
+
+export const OperatorLoginAnswer = z
+  .union([
+    OperatorTokens,
+    z.object({
+      requires_2fa: z.literal(true),
+      session_id: z.string().meta({ description: "For the second step, within 10 minutes." }),
+    }),
+  ])
+  .meta({ id: "OperatorLoginAnswer" });
+
+export const OperatorPasswordRequest = z
+  .strictObject({ password: CurrentPassword })
+  .meta({ id: "OperatorPasswordRequest" });
+
+export const OperatorEnrolmentAnswer = z
+  .object({
+    secret: z
+      .string()
+      .meta({ description: "In base32; shown once.", examples: ["JBSWY3DPEHPK3PXP"] }),
+    qr_code: z
+      .string()
+      .meta({ description: "The `otpauth://` URI that apps read from a QR code." }),
+  })
+  .meta({ id: "OperatorEnrolmentAnswer" });
+
+const Status = z.enum(["active", "read_only", "suspended"]);
+const MigrationState = z.enum(["pending", "running", "applied", "failed"]);
+const Name = Line(200).meta({ description: "What people call the tenant.", examples: ["Acme"] });
+/** Whether it is a good one is said by the function that stores it. */
+const Subdomain = z
+  .string()
+  .min(1)
+  .max(63)
+  .meta({
+    description: "3 to 63 letters, digits and dashes; some are reserved.",
+    examples: ["acme"],
+  });
+
+export const PlatformTenant = z
+  .object({
+    id: RowId,
+    name: z.string(),
+    subdomain: z.string(),
+    status: Status,
+    domains: z.array(z.string()).meta({ description: "Verified ones, the primary first." }),
+    schema: z.string().meta({ description: "In PostgreSQL.", examples: ["t_3"] }),
+    version: z.string().meta({ description: "The newest migration of its schema." }),
+    migration_state: MigrationState,
+    last_error: z.string().nullable(),
+    sends_messages: z.boolean().meta({ description: "Whether its e-mails and SMS are sent." }),
+    delete_after: z.date().nullable().meta({ description: "When it may be erased." }),
+    created_at: z.date(),
+  })
+  .meta({ id: "PlatformTenant" });
+
+export const PlatformTenantsQuery = ListQuery.extend({ search: Search, status: Status.optional() });
+export const PlatformTenantsPage = pageOf(PlatformTenant).meta({ id: "PlatformTenantsPage" });
+
+export const NewPlatformTenant = z
+  .strictObject({
+    name: Name,
+    subdomain: Subdomain,
+    owner: z.strictObject({
+      full_name: FullName.default("Owner"),
+      email: Email,
+      phone: Phone,
+      password: Password.optional().meta({
+        description: "Without one a link to set it is answered.",
+      }),
+    }),
+  })
+  .meta({ id: "NewPlatformTenant" });
+
+export const CreatedPlatformTenant = PlatformTenant.extend({
+  password_link: z.string().nullable().meta({
+    description: "With which the owner sets a password, within 72 hours; answered once.",
+  }),
+}).meta({ id: "CreatedPlatformTenant" });
+
+export const PlatformTenantChange = z
+  .strictObject({ name: Name, subdomain: Subdomain, sends_messages: z.boolean() })
+  .partial()
+  .meta({ id: "PlatformTenantChange" });
+
+export const DeletionQuery = z.strictObject({
+  grace_days: z.coerce
+    .number()
+    .int()
+    .min(0)
+    .max(3_650)
+    .default(30)
+    .meta({
+      description: "Days until it may be erased.",
+      examples: [30],
+    }),
+});
+
+export const PlatformDomain = z
+  .object({
+    id: RowId,
+    domain: z.string(),
+    is_primary: z.boolean(),
+    verified_at: z.date().nullable(),
+    record: z
+      .object({ name: z.string(), value: z.string() })
+      .nullable()
+      .meta({ description: "The TXT record to make; null once it is verified." }),
+  })
+  .meta({ id: "PlatformDomain" });
+export const PlatformDomains = z.array(PlatformDomain).meta({ id: "PlatformDomains" });
+
+export const NewPlatformDomain = z
+  .strictObject({
+    domain: z
+      .string()
+      .min(1)
+      .max(253)
+      .meta({ examples: ["app.acme.example"] }),
+  })
+  .meta({ id: "NewPlatformDomain" });
+
+export const DomainParams = z.strictObject({ id: Id, domain_id: Id });
+
+const LedgerEntry = z
+  .object({
+    id: RowId.meta({ description: "The tenant's." }),
+    subdomain: z.string(),
+    version: z.string(),
+    state: MigrationState,
+    attempts: z.int(),
+    last_error: z.string().nullable(),
+    duration_ms: z.int(),
+    updated_at: z.date(),
+  })
+  .meta({ id: "MigrationLedgerEntry" });
+
+export const MigrationsQuery = ListQuery.extend({ state: MigrationState.optional() });
+export const MigrationsPage = pageOf(LedgerEntry)
+  .extend({
+    release: z.string().meta({ description: "The newest migration of this release." }),
+    behind: z.int().meta({ description: "Tenants that are not of it.", examples: [0] }),
+  })
+  .meta({ id: "MigrationsPage" });
+
+export const NewSupportToken = z
+  .strictObject({
+    reason: Line(500).meta({
+      description: "Written to the tenant's security log.",
+      examples: ["Ticket 4711: the invitation does not arrive"],
+    }),
+    write: z.boolean().default(false).meta({ description: "Whether it may change anything." }),
+  })
+  .meta({ id: "NewSupportToken" });
+
+export const SupportToken = z
+  .object({
+    access: z.string().meta({ description: "Sent as Bearer token, with the tenant's X-Tenant." }),
+    expires_in: z.int().meta({ description: "Seconds.", examples: [900] }),
+  })
+  .meta({ id: "SupportToken" });
