@@ -107,9 +107,10 @@ export async function createSchema(
   text: string,
 ): Promise<string> {
   const schema = tenantSchema(tenantId);
+  const login = (await isCitus(admin)) ? "login" : "nologin";
   // One message: the DDL is the cost, round trips would add to it.
   await admin.execute(`
-    create role ${schema} nologin;
+    create role ${schema} ${login};
     grant ${schema} to ${identifier(apiRole)} with inherit false, set true;
     create schema ${schema};
     grant usage on schema ${schema} to ${schema};
@@ -117,6 +118,16 @@ export async function createSchema(
     ${APPLIED_TABLE}
     ${text}`);
   return schema;
+}
+
+/**
+ * Whether the server coordinates a cluster of Citus: its nodes then connect to each other as the role that acts.
+ * The role has no password; who may connect as it is said in pg_hba.conf (docs/SCALING.md).
+ */
+async function isCitus(admin: AdminConnection): Promise<boolean> {
+  const [row] = await admin.query<{ is_citus: boolean }[]>`
+    select exists (select 1 from pg_extension where extname = 'citus') as is_citus`;
+  return row?.is_citus ?? false;
 }
 
 async function createInTransaction(
