@@ -28,6 +28,11 @@ const BENCHES: Readonly<Record<string, Bench>> = {
       "whether a deep page of a log costs more than the first (docs/benchmarks/log-pages.md)",
     load: () => import("./log-pages.ts"),
   },
+  fleet: {
+    summary:
+      "what creating and migrating 1,000 tenants costs, and what requests notice (docs/benchmarks/fleet.md)",
+    load: () => import("./fleet.ts"),
+  },
   sameness: {
     summary: "whether the time of an answer tells who has an account (docs/benchmarks/sameness.md)",
     load: () => import("./sameness.ts"),

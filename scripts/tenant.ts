@@ -28,6 +28,7 @@ import { drift } from "./tenant-drift.ts";
 import { domain, messages, rename, setStatus, STATUS_COMMANDS } from "./tenant-life-cycle.ts";
 import { migrateTenants } from "./tenant-migrate.ts";
 import { move } from "./tenant-move.ts";
+import { plan } from "./tenant-plan.ts";
 import { showStatus } from "./tenant-status.ts";
 import { pruneTenantLogs, verifyTenantLogs } from "./tenant-logs.ts";
 
@@ -42,6 +43,7 @@ Operators' commands for tenants. Each takes --json (one JSON document on stdout)
   npm run tenant -- suspend | activate | read-only acme
   npm run tenant -- rename acme acme-corp
   npm run tenant -- domain list | add | verify | primary | remove acme [app.acme.example]
+  npm run tenant -- plan acme [--limit authenticated=5000/day]
   npm run tenant -- export acme [--out acme.zip]          a tenant as one file
   npm run tenant -- import acme.zip [--subdomain acme-2]  and back, with an id of its own
   npm run tenant -- clone acme acme-staging               a copy that sends no messages
@@ -92,6 +94,7 @@ await runCommand(async () => {
   if (command === "import") return importFromFile(rest);
   if (command === "clone") return clone(rest);
   if (command === "move") return move(rest);
+  if (command === "plan") return plan(rest);
   if (command === "rename") return rename(rest);
   if (command === "messages") return messages(rest);
   if (command === "delete") return deleteTenant(rest);

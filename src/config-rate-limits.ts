@@ -4,6 +4,17 @@ import type { Values } from "./config-environment.ts";
 
 const WINDOW_MS = { min: 60_000, hour: 3_600_000, day: 86_400_000 } as const;
 
+/** Every limit that can be set. */
+export const RATE_LIMIT_SCOPES: readonly RateLimitScope[] = [
+  "anonymous",
+  "authenticated",
+  "login",
+  "otpSend",
+  "otpVerify",
+  "finalize",
+  "refresh",
+];
+
 /** `5/min`, `200/day`; `0` turns a limit off. */
 export const Rate = z
   .string()
@@ -14,6 +25,11 @@ function limitOf(rate: string): RateLimit {
   const [count, window] = rate.split("/");
   // Of the form above, which has these three.
   return { count: Number(count), windowMs: WINDOW_MS[window as keyof typeof WINDOW_MS] };
+}
+
+/** What {@link Rate} reads; undefined for a text that is no limit. */
+export function parseRate(text: string): RateLimit | "off" | undefined {
+  return Rate.safeParse(text).data;
 }
 
 /** Each scope's variable, and its limit in production where that is not set. */

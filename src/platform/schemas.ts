@@ -41,6 +41,9 @@ export const OperatorEnrolmentAnswer = z
   })
   .meta({ id: "OperatorEnrolmentAnswer" });
 
+/** Rates as they are written. */
+const RATES = { authenticated: "5000/day" };
+
 const Status = z.enum(["active", "read_only", "suspended"]);
 const MigrationState = z.enum(["pending", "running", "applied", "failed"]);
 const Name = Line(200).meta({ description: "What people call the tenant.", examples: ["Acme"] });
@@ -66,6 +69,13 @@ export const PlatformTenant = z
     migration_state: MigrationState,
     last_error: z.string().nullable(),
     sends_messages: z.boolean().meta({ description: "Whether its e-mails and SMS are sent." }),
+    paid_until: z.date().nullable().meta({
+      description: "For whoever bills: nothing ends by itself when it has passed.",
+    }),
+    on_trial: z.boolean(),
+    rate_limits: z
+      .record(z.string(), z.string())
+      .meta({ description: "Its own limits instead of the installation's.", examples: [RATES] }),
     delete_after: z.date().nullable().meta({ description: "When it may be erased." }),
     created_at: z.date(),
   })
@@ -96,7 +106,21 @@ export const CreatedPlatformTenant = PlatformTenant.extend({
 }).meta({ id: "CreatedPlatformTenant" });
 
 export const PlatformTenantChange = z
-  .strictObject({ name: Name, subdomain: Subdomain, sends_messages: z.boolean() })
+  .strictObject({
+    name: Name,
+    subdomain: Subdomain,
+    sends_messages: z.boolean(),
+    paid_until: z.iso
+      .datetime({ offset: true })
+      .transform((text) => new Date(text))
+      .nullable()
+      .meta({ examples: ["2027-01-01T00:00:00Z"] }),
+    on_trial: z.boolean(),
+    rate_limits: z.record(z.string().max(40), z.string().max(40).nullable()).meta({
+      description: "Those that are sent; null gives one back to the installation.",
+      examples: [RATES],
+    }),
+  })
   .partial()
   .meta({ id: "PlatformTenantChange" });
 

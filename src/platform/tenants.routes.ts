@@ -144,7 +144,7 @@ export const platformTenantRoutes: FastifyPluginAsyncZod<{
       schema: {
         operationId: "changeTenant",
         tags,
-        summary: "Change a tenant's name, subdomain or messages",
+        summary: "Change a tenant's name, subdomain, messages or plan",
         description:
           "A new subdomain holds at once; links that were sent name the old one, which another tenant can take.",
         params,

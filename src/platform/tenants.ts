@@ -16,6 +16,7 @@ import {
   setTenantName,
   setTenantStatus,
 } from "../tenants/life-cycle.ts";
+import { setTenantPlan } from "../tenants/plans.ts";
 import { createTenant } from "../tenants/provisioning.ts";
 import { parseSubdomain } from "../tenants/subdomains.ts";
 import { findTenantById, type TenantRecord, type TenantStatus } from "../tenants/tenants.ts";
@@ -139,6 +140,9 @@ export interface TenantChange {
   readonly name?: string | undefined;
   readonly subdomain?: string | undefined;
   readonly sends_messages?: boolean | undefined;
+  readonly paid_until?: Date | null | undefined;
+  readonly on_trial?: boolean | undefined;
+  readonly rate_limits?: Readonly<Record<string, string | null>> | undefined;
 }
 
 /** @throws AppError `not_found`, `validation_error`, `conflict` for a subdomain that is taken */
@@ -146,13 +150,10 @@ export function changeTenant(
   platform: Platform,
   operator: CallingOperator,
   id: number,
-  { name, subdomain: newSubdomain, sends_messages: sendsMessages }: TenantChange,
+  request: TenantChange,
 ): Promise<TenantRecord> {
-  const metadata = {
-    ...(name === undefined ? {} : { name }),
-    ...(newSubdomain === undefined ? {} : { subdomain: newSubdomain }),
-    ...(sendsMessages === undefined ? {} : { sends_messages: sendsMessages }),
-  };
+  const { name, subdomain: newSubdomain, sends_messages: sendsMessages, ...plan } = request;
+  const metadata = { changed: JSON.stringify(request) };
   return change(
     platform,
     operator,
@@ -163,6 +164,7 @@ export function changeTenant(
       if (name !== undefined) await setTenantName(admin.query, subdomain, name);
       if (sendsMessages !== undefined)
         await setTenantMessages(admin.query, subdomain, sendsMessages);
+      if (Object.keys(plan).length > 0) await setTenantPlan(admin.query, subdomain, plan);
       if (newSubdomain !== undefined) await renameTenant(admin.query, subdomain, newSubdomain);
     },
   );

@@ -1,9 +1,10 @@
 import rateLimit from "@fastify/rate-limit";
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import fastifyPlugin from "fastify-plugin";
-import type { RateLimitScope } from "../config.ts";
+import type { RateLimit, RateLimitScope } from "../config.ts";
 import { AppError } from "../errors.ts";
 import type { Services } from "../services.ts";
+import type { Tenant } from "../tenants/directory.ts";
 import { loginKey, networkKey, otpSendKey, otpVerifyKey, userKey } from "./rate-limit-keys.ts";
 import { rateLimitStore } from "./rate-limit-store.ts";
 import { RedisCounters } from "./redis-counters.ts";
@@ -70,16 +71,17 @@ export const rateLimitPlugin = fastifyPlugin<{ services: Services }>(
     await app.register(rateLimit, { global: false, store });
     app.decorateRequest("strictestLimit");
 
-    /** One limit; nothing at all where it is turned off. */
+    /** One limit, the tenant's own where it has one; nothing at all where it is turned off. */
     function limiter(
       scope: RateLimitScope,
       keyGenerator: (request: FastifyRequest) => string,
     ): Limiter {
-      const limit = config.rateLimits[scope];
-      if (!limit) return () => Promise.resolve();
-      const { count: max, windowMs: timeWindow } = limit;
-      const check = app.createRateLimit({ max, timeWindow, keyGenerator });
+      const configured = config.rateLimits[scope];
+      const common = configured && makeCheck(configured, keyGenerator);
+      const own = ownChecks(keyGenerator);
       return async (request, reply) => {
+        const check = own(scope, request) ?? common;
+        if (!check || check === "off") return;
         const state = await check(request);
         // Only of an allow-list, and there is none.
         if (state.isAllowed) return;
@@ -89,6 +91,31 @@ export const rateLimitPlugin = fastifyPlugin<{ services: Services }>(
         throw new AppError("rate_limited", "Too many requests. Try again later.", {
           retryAfterSeconds: secondsOf(state),
         });
+      };
+    }
+    function makeCheck(
+      { count: max, windowMs: timeWindow }: RateLimit,
+      keyGenerator: (request: FastifyRequest) => string,
+    ) {
+      return app.createRateLimit({ max, timeWindow, keyGenerator });
+    }
+
+    /** Checks of limits that tenants have for themselves, each made once. */
+    function ownChecks(keyGenerator: (request: FastifyRequest) => string) {
+      const checks = new Map<string, ReturnType<typeof makeCheck>>();
+      return (scope: RateLimitScope, request: FastifyRequest) => {
+        // Undefined outside of tenants, and for a tenant that there is not.
+        const tenant: Tenant | undefined = request.tenantInfo;
+        const limit = tenant?.rateLimits[scope];
+        if (limit === undefined) return undefined;
+        if (limit === null) return "off";
+        const name = `${limit.count}/${limit.windowMs}`;
+        const known = checks.get(name);
+        if (known) return known;
+        // Counted apart: what was counted in the window of another limit says nothing of this one.
+        const check = makeCheck(limit, (asked) => `${keyGenerator(asked)}:own:${limit.windowMs}`);
+        checks.set(name, check);
+        return check;
       };
     }
     const byNetwork = (scope: RateLimitScope) =>

@@ -1,5 +1,6 @@
 import type { TenantConnection } from "../db/tenant-database.ts";
 import { type ChangeFeed, RevocableCache } from "../db/revocable-cache.ts";
+import { type OwnRateLimits, readOwnLimits, type StoredRateLimits } from "./plans.ts";
 import type { TenantStatus } from "./tenants.ts";
 
 /** What a request needs to know of its tenant. */
@@ -9,6 +10,12 @@ export interface Tenant {
   readonly status: TenantStatus;
   /** The newest migration of its schema. */
   readonly version: string;
+  /** Instead of the installation's. */
+  readonly rateLimits: OwnRateLimits;
+}
+
+interface TenantRow extends Omit<Tenant, "rateLimits"> {
+  readonly rate_limits: StoredRateLimits;
 }
 
 /** NOTIFY channel for changes of the registry; the payload is the tenant's id. */
@@ -36,12 +43,12 @@ export class TenantDirectory {
   /** The tenant of a subdomain (lower case), or undefined. */
   async findBySubdomain(subdomain: string): Promise<Tenant | undefined> {
     const tenant = await this.#cache.get(`subdomain ${subdomain}`, async () => {
-      const [row] = await this.#registry.query<Tenant[]>`
-        select t.id, t.subdomain, t.status, m.version
+      const [row] = await this.#registry.query<TenantRow[]>`
+        select t.id, t.subdomain, t.status, m.version, t.rate_limits
           from public.tenants t
           join public.tenant_migrations m on m.tenant_id = t.id
          where t.subdomain = ${subdomain}`;
-      return row ?? null;
+      return row ? toTenant(row) : null;
     });
     return tenant ?? undefined;
   }
@@ -49,14 +56,14 @@ export class TenantDirectory {
   /** The tenant that has verified a host name (lower case), or undefined. */
   async findByDomain(domain: string): Promise<Tenant | undefined> {
     const tenant = await this.#cache.get(`domain ${domain}`, async () => {
-      const [row] = await this.#registry.query<Tenant[]>`
-        select t.id, t.subdomain, t.status, m.version
+      const [row] = await this.#registry.query<TenantRow[]>`
+        select t.id, t.subdomain, t.status, m.version, t.rate_limits
           from public.tenant_domains d
           join public.tenants t on t.id = d.tenant_id
           join public.tenant_migrations m on m.tenant_id = t.id
          where d.domain = ${domain}
            and d.verified_at is not null`;
-      return row ?? null;
+      return row ? toTenant(row) : null;
     });
     return tenant ?? undefined;
   }
@@ -68,4 +75,8 @@ export class TenantDirectory {
   clear(): void {
     this.#cache.clear();
   }
+}
+
+function toTenant({ rate_limits: stored, ...tenant }: TenantRow): Tenant {
+  return { ...tenant, rateLimits: readOwnLimits(stored) };
 }

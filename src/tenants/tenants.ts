@@ -1,3 +1,4 @@
+import type { StoredRateLimits } from "./plans.ts";
 import type { FleetGroup } from "./fleet-status.ts";
 import type { Page, Range } from "../pages.ts";
 import { searchPattern } from "../pages.ts";
@@ -18,6 +19,11 @@ export interface TenantRecord {
   last_error: string | null;
   /** False: what it queues is dropped unsent. */
   sends_messages: boolean;
+  /** For whoever bills; null: no end is known. */
+  paid_until: Date | null;
+  on_trial: boolean;
+  /** Its own limits instead of the installation's. */
+  rate_limits: StoredRateLimits;
   /** When it may be erased; null: it is not to be. */
   delete_after: Date | null;
   created_at: Date;
@@ -32,7 +38,7 @@ const selectTenants = sql`
        where d.tenant_id = t.id and d.verified_at is not null), '[]') as domains,
     't_' || t.id                                                      as schema,
     m.version, m.state as migration_state, m.last_error,
-    t.sends_messages, t.delete_after, t.created_at
+    t.sends_messages, t.paid_until, t.on_trial, t.rate_limits, t.delete_after, t.created_at
   from public.tenants t
   join public.tenant_migrations m on m.tenant_id = t.id`;
 
