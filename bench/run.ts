@@ -33,6 +33,10 @@ const BENCHES: Readonly<Record<string, Bench>> = {
       "what creating and migrating 1,000 tenants costs, and what requests notice (docs/benchmarks/fleet.md)",
     load: () => import("./fleet.ts"),
   },
+  growth: {
+    summary: "what grows with tenants: catalogs, disk, memory (docs/benchmarks/growth.md)",
+    load: () => import("./growth.ts"),
+  },
   sameness: {
     summary: "whether the time of an answer tells who has an account (docs/benchmarks/sameness.md)",
     load: () => import("./sameness.ts"),

@@ -70,6 +70,7 @@ export const Environment = z.object({
   DATA_DIR: z.string().min(1).default(".data"),
   DATABASE_URL: PostgresUrl.optional(),
   DATABASE_MIGRATION_URL: PostgresUrl.optional(),
+  DATABASE_LISTEN_URL: PostgresUrl.optional(),
   POSTGRES_DB: z.string().optional(),
   POSTGRES_USER: z.string().default("postgres"),
   POSTGRES_PASSWORD: z.string().default(""),

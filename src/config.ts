@@ -22,6 +22,8 @@ export interface Config {
   readonly databaseUrl: string | undefined;
   /** The role that owns tables and creates tenants; the same as `databaseUrl` where none is set. */
   readonly databaseMigrationUrl: string | undefined;
+  /** Straight to the server where `databaseUrl` goes through a pooler: LISTEN needs a connection of its own. */
+  readonly databaseListenUrl: string | undefined;
   readonly databaseLanes: number;
   readonly databaseTransactionConnections: number;
   readonly databasePreparedPerLane: number;
@@ -131,6 +133,7 @@ export function readConfig(
     dataDir,
     databaseUrl,
     databaseMigrationUrl: values.DATABASE_MIGRATION_URL ?? databaseUrl,
+    databaseListenUrl: values.DATABASE_LISTEN_URL,
     databaseLanes: values.DATABASE_LANES,
     databaseTransactionConnections: values.DATABASE_TRANSACTION_CONNECTIONS,
     databasePreparedPerLane: values.DATABASE_PREPARED_PER_LANE,

@@ -1,3 +1,4 @@
+import { get, type IncomingMessage } from "node:http";
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdtemp, rm } from "node:fs/promises";
@@ -95,6 +96,33 @@ describe("the server", () => {
     });
     try {
       expect((await fetch(`${await addressOf(server)}/readyz`)).status).toBe(200);
+    } finally {
+      server.child.kill("SIGTERM");
+      await server.exited;
+    }
+  });
+
+  test.each([
+    ["without DATABASE_MIGRATION_URL has no platform", () => ({}), 404],
+    [
+      "with DATABASE_MIGRATION_URL serves operators",
+      () => ({ DATABASE_MIGRATION_URL: registry.url }),
+      401,
+    ],
+  ])("in production %s", async (_, settings, status) => {
+    const server = startServer({
+      ...PRODUCTION_SETTINGS,
+      HOST: "127.0.0.1",
+      DATABASE_URL: registry.apiUrl,
+      ...settings(),
+    });
+    try {
+      const url = new URL("/api/platform/tenants/", await addressOf(server));
+      const answer = await new Promise<IncomingMessage>((resolve, reject) =>
+        get(url, { headers: { host: "api.corp.test" } }, resolve).on("error", reject),
+      );
+      answer.resume();
+      expect(answer.statusCode).toBe(status);
     } finally {
       server.child.kill("SIGTERM");
       await server.exited;

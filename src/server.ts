@@ -55,8 +55,13 @@ async function main(): Promise<void> {
  * What operators are served with: in production only where DATABASE_MIGRATION_URL is set, so that processes that
  * serve everybody need not have it.
  */
-function platformUrlOf(config: Config, { migrationUrl }: OpenDatabase): string | undefined {
-  return config.appEnv === "local" ? migrationUrl : config.databaseMigrationUrl;
+function platformUrlOf(
+  { appEnv, databaseUrl, databaseMigrationUrl }: Config,
+  { migrationUrl }: OpenDatabase,
+): string | undefined {
+  if (appEnv === "local") return migrationUrl;
+  // Where it is not set it is the API's own, which owns nothing.
+  return databaseMigrationUrl === databaseUrl ? undefined : databaseMigrationUrl;
 }
 
 /** A local database is brought up to date by the service itself and has a tenant to try. */

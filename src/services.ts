@@ -64,7 +64,7 @@ export function makeServices(
     preparedPerLaneMax: config.databasePreparedPerLane,
   });
   const notifications: Notifications = new Notifications({
-    url: databaseUrl,
+    url: config.databaseListenUrl ?? databaseUrl,
     channels: {
       [TENANTS_CHANNEL]: () => directory.clear(),
       [PRINCIPALS_CHANNEL]: (key) => principals.revoke(key),
