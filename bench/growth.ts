@@ -7,7 +7,7 @@ import { AdminConnection, withAdmin } from "../src/db/admin.ts";
 import { openDatabase, type OpenDatabase } from "../src/db/open-database.ts";
 import { migrateRegistry } from "../src/db/registry-migrations.ts";
 import { apiRoleOf } from "../src/db/roles.ts";
-import { TenantDatabase } from "../src/db/tenant-database.ts";
+import { type TenantConnection, TenantDatabase } from "../src/db/tenant-database.ts";
 import { loadTenantMigrations } from "../src/db/tenant-migrations.ts";
 import { createTenant } from "../src/tenants/provisioning.ts";
 import { describeMachine, memoryOf } from "./machine.ts";
@@ -180,15 +180,10 @@ async function touch(
     for (const count of steps) {
       for (; touched < count; touched += 1) {
         const id = ids[touched];
+        if (id === undefined) break;
         // Twice: the second one is prepared.
-        for (let time = 0; id !== undefined && time < 2; time += 1) {
-          await tenants.tenant(id).query`
-            select u.id, u.email, s.expires_at, m.company
-              from users u
-              left join login_sessions s on s.user_id = u.id and s.ended_at is null
-              left join user_companies m on m."user" = u.id and m.deleted_at is null
-             where u.id = ${1}`;
-        }
+        await readCaller(tenants.tenant(id));
+        await readCaller(tenants.tenant(id));
       }
       measured.push({ touched, megabytes: memoryOf(tenants.lanes()[0]?.pid)?.own ?? NaN });
     }
@@ -196,6 +191,15 @@ async function touch(
   } finally {
     await tenants.close();
   }
+}
+
+function readCaller(tenant: TenantConnection): Promise<readonly object[]> {
+  return tenant.query`
+    select u.id, u.email, s.expires_at, m.company
+      from users u
+      left join login_sessions s on s.user_id = u.id and s.ended_at is null
+      left join user_companies m on m."user" = u.id and m.deleted_at is null
+     where u.id = ${1}`;
 }
 
 function print(sizes: readonly Size[]): void {

@@ -133,7 +133,7 @@ export async function clone(args: string[]): Promise<void> {
       });
     });
     if (values.json) console.log(JSON.stringify(imported));
-    else console.log(`${describe("Copied", imported)} No message of it is sent.`);
+    else console.log(`${describe("Copied", imported)}\nNo message of it is sent.`);
   });
 }
 

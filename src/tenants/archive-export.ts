@@ -37,6 +37,9 @@ interface SourceTenant {
   name: string;
   subdomain: string;
   log_retention_days: number | null;
+  paid_until: Date | null;
+  on_trial: boolean;
+  rate_limits: Record<string, string>;
   version: string;
   state: string;
 }
@@ -93,6 +96,9 @@ export async function exportTenant(
           name: tenant.name,
           subdomain: tenant.subdomain,
           log_retention_days: tenant.log_retention_days,
+          paid_until: tenant.paid_until?.toISOString() ?? null,
+          on_trial: tenant.on_trial,
+          rate_limits: tenant.rate_limits,
           domains: await listVerifiedDomains(admin, tenant.id),
         },
         tables: summaries,
@@ -124,7 +130,8 @@ async function findLocks(admin: AdminConnection, subdomain: string): Promise<str
 
 async function findSource(admin: AdminConnection, subdomain: string): Promise<SourceTenant> {
   const [tenant] = await admin.query<SourceTenant[]>`
-    select t.id, t.name, t.subdomain, t.log_retention_days, m.version, m.state
+    select t.id, t.name, t.subdomain, t.log_retention_days, t.paid_until, t.on_trial, t.rate_limits,
+           m.version, m.state
       from public.tenants t
       join public.tenant_migrations m on m.tenant_id = t.id
      where t.subdomain = ${subdomain.toLowerCase()}`;

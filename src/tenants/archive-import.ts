@@ -202,9 +202,12 @@ async function insertTenant(
     logs,
   };
   const [row] = await admin.query<{ id: number }[]>`
-    insert into public.tenants (name, subdomain, status, log_retention_days, sends_messages, origin)
+    insert into public.tenants (
+      name, subdomain, status, log_retention_days, paid_until, on_trial, rate_limits, sends_messages, origin
+    )
     values (
-      ${name ?? tenant.name}, ${subdomain}, ${status}, ${tenant.log_retention_days}, ${sendsMessages},
+      ${name ?? tenant.name}, ${subdomain}, ${status}, ${tenant.log_retention_days},
+      ${tenant.paid_until}, ${tenant.on_trial}, ${json(tenant.rate_limits)}, ${sendsMessages},
       ${json(origin)}
     )
     on conflict (subdomain) do nothing

@@ -89,6 +89,10 @@ describe("moveTenant", () => {
     await here.registry`
       insert into public.tenant_domains (tenant_id, domain, is_primary, verified_at)
       values (${tenant.id}, 'app.moving.test', true, now())`;
+    await here.registry`
+      update public.tenants set paid_until = '2027-01-01', on_trial = true,
+             rate_limits = '{"refresh": "9/min"}', log_retention_days = 400
+       where id = ${tenant.id}`;
     const steps: string[] = [];
 
     const relocation = await move(tenant.subdomain, { onStep: (step) => void steps.push(step) });
@@ -103,6 +107,15 @@ describe("moveTenant", () => {
     expect(relocation.compared).toBeGreaterThan(14);
     expect(await statusOf(here, tenant.subdomain)).toBe("read_only");
     expect(await statusOf(there, tenant.subdomain)).toBe("active");
+    const [plan] = await there.registry`
+      select paid_until, on_trial, rate_limits, log_retention_days
+        from public.tenants where id = ${relocation.target.id}`;
+    expect(plan).toEqual({
+      paid_until: new Date("2027-01-01T00:00:00Z"),
+      on_trial: true,
+      rate_limits: { refresh: "9/min" },
+      log_retention_days: 400,
+    });
     const moved = asTestTenant(there, relocation.target);
     try {
       expect(await logIn(there, moved, user)).toBe(200);
