@@ -82,11 +82,18 @@ describe("npm run tenant -- export, import", () => {
 
   test.each([
     ["no subdomain", ["export"], 2, "npm run tenant -- export acme"],
+    [
+      "a folder that is not there",
+      ["export", "shown", "--out", "/nowhere/x.zip"],
+      1,
+      "cannot be written",
+    ],
     ["no such tenant", ["export", "nobody", "--out", "never.zip"], 1, "There is no tenant"],
     ["no file", ["import"], 2, "npm run tenant -- import"],
     ["a file that is not there", ["import", "/nowhere.zip"], 1, "There is no file /nowhere.zip"],
     ["one name for a clone", ["clone", "acme"], 2, "npm run tenant -- clone acme"],
   ])("refuses %s", async (_, args, exitCode, sentence) => {
+    if (!(await subdomains()).includes("shown")) await makeTenant("shown");
     const before = await subdomains();
 
     const refused = await run(...args);
@@ -160,6 +167,25 @@ describe("npm run tenant -- delete", () => {
     expect(again).toMatchObject({ exitCode: 0, stdout: "No tenant's grace is over.\n" });
     expect(await subdomains()).toContain("waiting");
     expect(await subdomains()).not.toContain("due-one");
+  });
+
+  test("--due goes on past one that is in use, and says so", async () => {
+    const { schema } = await makeTenant("in-use");
+    await makeTenant("free");
+    await run("delete", "in-use", "--grace-days=0", "--yes");
+    await run("delete", "free", "--grace-days=0", "--yes");
+
+    const erased = await registry.sql.begin(async (tx) => {
+      await tx.unsafe(`lock table ${schema}.users in access share mode`);
+      return run("delete", "--due", "--yes");
+    });
+
+    expect(erased.exitCode).toBe(1);
+    expect(erased.stderr).toBe('in-use: Something of "in-use" is still in use. Try again.\n');
+    expect(erased.stdout).toContain('Erased "free"');
+    expect(await subdomains()).toContain("in-use");
+    expect((await run("delete", "--due", "--yes")).exitCode).toBe(0);
+    expect(await subdomains()).not.toContain("in-use");
   });
 
   test.each([

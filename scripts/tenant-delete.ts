@@ -2,6 +2,7 @@
 import type { Config } from "../src/config.ts";
 import { withAdmin } from "../src/db/admin.ts";
 import type { OpenDatabase } from "../src/db/open-database.ts";
+import { AppError } from "../src/errors.ts";
 import { eraseCounters } from "../src/plugins/redis-counters.ts";
 import { forgetDemoLogin } from "../src/tenants/demo.ts";
 import {
@@ -70,9 +71,16 @@ export async function deleteTenant(args: string[]): Promise<void> {
     }
     const receipts: ErasureReceipt[] = [];
     for (const name of due) {
-      const receipt = await erase(config, database, name);
-      receipts.push(receipt);
-      if (!values.json) console.log(describe(receipt));
+      try {
+        const receipt = await erase(config, database, name);
+        receipts.push(receipt);
+        if (!values.json) console.log(describe(receipt));
+      } catch (error) {
+        // Of one alone it is the command's own failure; the next of many is not the worse for it.
+        if (subdomain !== undefined || !(error instanceof AppError)) throw error;
+        process.exitCode = 1;
+        console.error(`${name}: ${error.message}`);
+      }
     }
     if (values.json) console.log(JSON.stringify(receipts));
     else if (due.length === 0) console.log("No tenant's grace is over.");

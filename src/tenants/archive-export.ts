@@ -1,5 +1,5 @@
 import { createWriteStream } from "node:fs";
-import { link, rm, unlink } from "node:fs/promises";
+import { constants, copyFile, link, rm, unlink } from "node:fs/promises";
 import { finished, pipeline } from "node:stream/promises";
 import yazl from "yazl";
 import { type Log, LOGS, findHead } from "../audit/seals.ts";
@@ -111,6 +111,8 @@ export async function exportTenant(
     await written;
     await publish(partial, file);
     return manifest;
+  } catch (error) {
+    throw unwritten(error, file);
   } finally {
     await rm(partial, { force: true });
   }
@@ -217,11 +219,28 @@ export function tableEntry(table: string): string {
 /** Gives a file its name, unless that is taken: `link` fails then, `rename` would replace. */
 async function publish(partial: string, file: string): Promise<void> {
   try {
-    await link(partial, file);
+    await link(partial, file).catch(async (error: unknown) => {
+      // Some file systems have no second names.
+      if (!NO_LINKS.has(codeOf(error))) throw error;
+      await copyFile(partial, file, constants.COPYFILE_EXCL);
+    });
   } catch (error) {
-    const isTaken = error instanceof Error && "code" in error && error.code === "EEXIST";
-    if (!isTaken) throw error;
+    if (codeOf(error) !== "EEXIST") throw error;
     throw new AppError("conflict", `${file} exists already.`, { cause: error });
   }
   await unlink(partial);
+}
+
+const NO_LINKS: ReadonlySet<string> = new Set(["EPERM", "ENOTSUP", "EOPNOTSUPP", "ENOSYS"]);
+
+function codeOf(error: unknown): string {
+  return error instanceof Error && "code" in error ? String(error.code) : "";
+}
+
+/** What the file system says becomes a sentence; anything else stays what it is. */
+function unwritten(error: unknown, file: string): unknown {
+  if (!(error instanceof Error) || !("syscall" in error)) return error;
+  return new AppError("conflict", `The archive cannot be written to ${file}: ${error.message}.`, {
+    cause: error,
+  });
 }

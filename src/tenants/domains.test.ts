@@ -75,6 +75,7 @@ describe("a domain", () => {
     const verified = await verify(acme, serverWith(added));
 
     expect(added).toEqual({
+      id: expect.any(Number),
       domain: host,
       is_primary: false,
       verified_at: null,

@@ -1,3 +1,4 @@
+import postgres from "postgres";
 import { type AdminConnection, identifier } from "../db/admin.ts";
 import { json, type RunSql, Statement } from "../db/sql.ts";
 import { tenantSchema } from "../db/tenant-database.ts";
@@ -66,21 +67,11 @@ export async function eraseTenant(
 ): Promise<ErasureReceipt> {
   const { id, subdomain: name } = await getTenant(admin.query, subdomain);
   const before = await findTraces(admin, id);
-  await admin.transaction(async () => {
-    const [row] = await admin.query<{ is_due: boolean | null }[]>`
-      select delete_after <= now() as is_due from public.tenants where id = ${id} for update`;
-    if (!row) throw new AppError("tenant_not_found", `There is no tenant "${subdomain}".`);
-    if (row.is_due === null) {
-      throw new AppError("conflict", `"${name}" was not said to be deleted.`);
-    }
-    if (!row.is_due) throw new AppError("conflict", `The grace of "${name}" is not over yet.`);
-    const schema = identifier(tenantSchema(id));
-    // One tenant's objects take some 300 locks: one tenant for each transaction.
-    await admin.execute(`drop schema if exists ${schema} cascade`);
-    await admin.query`delete from public.tenants where id = ${id}`;
-    await admin.execute(`drop role if exists ${schema}`);
-    await tellProcesses(admin.query, id);
-  });
+  await admin
+    .transaction(() => eraseInTransaction(admin, id, name, before))
+    .catch((error: unknown) => {
+      throw isLockTimeout(error) ? stillInUse(name, error) : error;
+    });
   const after = await findTraces(admin, id);
   const left = after.filter(({ found }) => found > 0);
   if (left.length > 0) {
@@ -88,11 +79,43 @@ export async function eraseTenant(
     throw new Error(`Something of the tenant ${id} is left: ${places}`);
   }
   const [record] = await admin.query<{ erased_at: Date }[]>`
-    insert into public.erased_tenants (tenant_id, receipt)
-    values (${id}, ${json({ before, after })})
+    update public.erased_tenants set receipt = ${json({ before, after })} where tenant_id = ${id}
     returning erased_at`;
   if (!record) throw new Error("The receipt was not written");
   return { tenant_id: id, subdomain: name, erased_at: record.erased_at, before, after };
+}
+
+async function eraseInTransaction(
+  admin: AdminConnection,
+  id: number,
+  name: string,
+  before: readonly Trace[],
+): Promise<void> {
+  const [row] = await admin.query<{ is_due: boolean | null }[]>`
+    select delete_after <= now() as is_due from public.tenants where id = ${id} for update`;
+  if (!row) throw new AppError("tenant_not_found", `There is no tenant "${name}".`);
+  if (row.is_due === null) {
+    throw new AppError("conflict", `"${name}" was not said to be deleted.`);
+  }
+  if (!row.is_due) throw new AppError("conflict", `The grace of "${name}" is not over yet.`);
+  const schema = identifier(tenantSchema(id));
+  // One tenant's objects take some 300 locks: one tenant for each transaction.
+  await admin.execute(`drop schema if exists ${schema} cascade`);
+  await admin.query`delete from public.tenants where id = ${id}`;
+  await admin.execute(`drop role if exists ${schema}`);
+  // Killed before the look-ups, it is known all the same that it was erased.
+  await admin.query`
+    insert into public.erased_tenants (tenant_id, receipt) values (${id}, ${json({ before })})`;
+  await tellProcesses(admin.query, id);
+}
+
+/** SQLSTATE lock_not_available: somebody's statement is still at one of the tenant's tables. */
+function isLockTimeout(error: unknown): boolean {
+  return error instanceof postgres.PostgresError && error.code === "55P03";
+}
+
+function stillInUse(name: string, cause: unknown): AppError {
+  return new AppError("conflict", `Something of "${name}" is still in use. Try again.`, { cause });
 }
 
 /**
