@@ -86,6 +86,7 @@ describe("a domain", () => {
     });
     expect(before).toMatchObject({ code: "tenant_required" });
     expect(verified).toEqual({
+      id: added.id,
       domain: host,
       is_primary: true,
       verified_at: expect.any(Date),
