@@ -37,6 +37,8 @@ function run(...args: string[]) {
   return runScript("tenant.ts", args, {
     APP_ENV: "local",
     DATA_DIR: folder,
+    // What is left there is this command's.
+    TMPDIR: folder,
     DATABASE_URL: registry.apiUrl,
     DATABASE_MIGRATION_URL: registry.url,
   });
@@ -108,8 +110,6 @@ describe("npm run tenant -- export, import", () => {
 describe("npm run tenant -- clone, messages", () => {
   test("makes a copy whose messages are off until they are turned on, and leaves no file", async () => {
     await makeTenant("cloned");
-    const before = await readdir(tmpdir());
-
     const cloned = await run("clone", "cloned", "cloned-staging");
     const shown: unknown = JSON.parse((await run("show", "cloned-staging", "--json")).stdout);
     const on = await run("messages", "cloned-staging", "on");
@@ -126,7 +126,7 @@ describe("npm run tenant -- clone, messages", () => {
     expect(on.stdout).toBe("Messages of cloned-staging are sent.\n");
     expect(JSON.parse(after.stdout)).toMatchObject({ sends_messages: true });
     expect(misunderstood.exitCode).toBe(2);
-    const left = (await readdir(tmpdir())).filter((name) => !before.includes(name));
+    const left = await readdir(folder);
     expect(left.filter((name) => name.startsWith("ouvira-archive-"))).toEqual([]);
   });
 });

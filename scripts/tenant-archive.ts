@@ -1,4 +1,5 @@
 /** `npm run tenant -- export | import | clone`: a tenant as one file, and back. */
+import { rmSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
@@ -9,7 +10,7 @@ import { apiRoleOf } from "../src/db/roles.ts";
 import { loadTenantMigrations } from "../src/db/tenant-migrations.ts";
 import { AppError } from "../src/errors.ts";
 import { Keys } from "../src/keys.ts";
-import { exportTenant } from "../src/tenants/archive-export.ts";
+import { exportTenant, partialOf } from "../src/tenants/archive-export.ts";
 import {
   type ImportedTenant,
   type ImportOptions,
@@ -74,7 +75,9 @@ export async function exportToFile(args: string[]): Promise<void> {
   const file = path.resolve(values.out ?? `${subdomain.toLowerCase()}-${day}.zip`);
   return withDatabase(config, async (database) => {
     const progress = new Progress({ isQuiet: values.json });
-    const manifest = await exportWith(config, database, subdomain, file, progress);
+    const manifest = await removedWhenStopped(partialOf(file), () =>
+      exportWith(config, database, subdomain, file, progress),
+    );
     const rows = manifest.tables.reduce((sum, one) => sum + one.rows, 0);
     for (const { log, is_intact: isIntact } of manifest.logs) {
       if (!isIntact)
@@ -190,12 +193,42 @@ export async function importWith(
 }
 
 /** A file that nobody else can read and that is gone afterwards, whatever happens. */
-export async function withTemporaryFile<T>(work: (file: string) => Promise<T>): Promise<T> {
+export async function withTemporaryFile<T>(
+  work: (file: string) => Promise<T>,
+  onStop?: () => void,
+): Promise<T> {
   const folder = await mkdtemp(path.join(tmpdir(), "ouvira-archive-"));
   try {
-    return await work(path.join(folder, "tenant.zip"));
+    return await removedWhenStopped(folder, () => work(path.join(folder, "tenant.zip")), onStop);
   } finally {
     await rm(folder, { recursive: true, force: true });
+  }
+}
+
+/** Exit code of a command that Ctrl-C ended, as shells have it: 128 and the signal's number. */
+const EXIT_STOPPED = 130;
+
+/**
+ * Runs `work`; told to stop meanwhile, nothing of a person stays behind in a file. What was under way in the
+ * database is undone by it when the connection ends.
+ *
+ * @param onStop instead of ending at once: for work that has to undo something itself
+ */
+async function removedWhenStopped<T>(
+  file: string,
+  work: () => Promise<T>,
+  onStop: () => void = () => {
+    rmSync(file, { recursive: true, force: true });
+    process.exit(EXIT_STOPPED);
+  },
+): Promise<T> {
+  process.once("SIGINT", onStop);
+  process.once("SIGTERM", onStop);
+  try {
+    return await work();
+  } finally {
+    process.off("SIGINT", onStop);
+    process.off("SIGTERM", onStop);
   }
 }
 

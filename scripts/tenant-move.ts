@@ -5,6 +5,7 @@ import { type Config, readConfig } from "../src/config.ts";
 import type { OpenDatabase } from "../src/db/open-database.ts";
 import { apiRoleOf } from "../src/db/roles.ts";
 import { loadTenantMigrations } from "../src/db/tenant-migrations.ts";
+import { AppError } from "../src/errors.ts";
 import { Keys } from "../src/keys.ts";
 import { moveTenant, type Relocation, type TargetInstallation } from "../src/tenants/relocation.ts";
 import {
@@ -33,7 +34,7 @@ compared table by table on both sides, active there. Here it stays, read-only, u
   --yes              without asking
 
 The other one has its registry (npm run migrate). People log in again: logins stay behind. When something fails, the
-tenant is here what it was before and nothing of it is there; a move that is killed leaves it read-only here, and
+tenant is here what it was before and nothing of it is there; so it is after Ctrl-C. A move that is killed leaves it read-only here, and
 perhaps a read-only copy there, to be deleted. Point DNS to the other installation when it is done.
 `;
 
@@ -56,17 +57,22 @@ export async function move(args: string[]): Promise<void> {
     await confirm(`Nobody can change anything in "${subdomain}" meanwhile. Move it?`, values.yes);
     const progress = new Progress({ isQuiet: values.json });
     const keys = new Keys(config);
-    const relocation = await withTemporaryFile((file) =>
-      moveTenant(
-        { migrationUrl: database.migrationUrl, keys, secrets: config },
-        target,
-        subdomain,
-        {
+    let isStopped = false;
+    const source = { migrationUrl: database.migrationUrl, keys, secrets: config };
+    const relocation = await withTemporaryFile(
+      (file) =>
+        moveTenant(source, target, subdomain, {
           file,
           resetsPasswords: values["reset-passwords"],
-          onStep: (step) => progress.say(step),
-        },
-      ),
+          onStep: (step) => {
+            if (isStopped) throw new AppError("conflict", "The move was stopped and undone.");
+            progress.say(step);
+          },
+        }),
+      () => {
+        isStopped = true;
+        progress.say("Stopping: what was done is undone.");
+      },
     );
     console.log(values.json ? JSON.stringify(relocation) : describe(relocation));
   });

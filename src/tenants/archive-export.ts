@@ -60,7 +60,7 @@ export async function exportTenant(
   file: string,
   { isExclusive = false, onTable }: ExportOptions = {},
 ): Promise<Manifest> {
-  const partial = `${file}.${process.pid}.partial`;
+  const partial = partialOf(file);
   const key = writingKey(secrets);
   const zip = new yazl.ZipFile();
   // `wx`: a file of that name was not made by this run.
@@ -209,6 +209,11 @@ async function addTable(
     throw error;
   }
   return { name: table.name, columns: [...table.columns], rows: digest.rows, sha256: digest.hex() };
+}
+
+/** Where an archive is written until it is whole. */
+export function partialOf(file: string): string {
+  return `${file}.${process.pid}.partial`;
 }
 
 /** Where a table's rows stand in the archive. */

@@ -5,7 +5,7 @@ import path from "node:path";
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from "vitest";
 import { startTestApp, type TestApp, type TestTenant } from "../../test/app.ts";
 import { archiveFolder, asTestTenant, fillTenant } from "../../test/archives.ts";
-import { runScript } from "../../test/process.ts";
+import { runScript, startScript } from "../../test/process.ts";
 import {
   nextStep,
   type ProtectedUser,
@@ -274,6 +274,30 @@ describe("npm run tenant -- move", () => {
     expect(moved.exitCode).toBe(0);
     expect(moved.stdout).toContain(`npm run tenant -- activate ${tenant.subdomain}     here`);
     expect(await statusOf(there, tenant.subdomain)).toBe("active");
+  });
+
+  test("told to stop, it undoes what it did: the tenant works here, nothing of it is there", async () => {
+    const tenant = await here.createTenant();
+    const before = await there.registry`select id from public.tenants order by id`;
+    const moving = startScript(
+      "tenant.ts",
+      ["move", tenant.subdomain, "--to", there.ownerUrl, "--yes"],
+      {
+        APP_ENV: "local",
+        DATA_DIR: here.config.dataDir,
+        // Names the other one's role; secrets are not needed before it is stopped.
+        DATABASE_URL: there.config.databaseUrl ?? "",
+        DATABASE_MIGRATION_URL: here.ownerUrl,
+      },
+    );
+    await vi.waitUntil(() => moving.stderr().includes("read-only here"), { timeout: 10_000 });
+
+    moving.child.kill("SIGINT");
+
+    expect(await moving.exited).toBe(1);
+    expect(moving.stderr()).toContain("The move was stopped and undone.");
+    expect(await statusOf(here, tenant.subdomain)).toBe("active");
+    expect(await there.registry`select id from public.tenants order by id`).toEqual(before);
   });
 
   test.each([
