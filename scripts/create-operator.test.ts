@@ -23,13 +23,7 @@ afterAll(async () => {
 });
 
 function environment() {
-  return {
-    APP_ENV: "local",
-    DATA_DIR: dataDir,
-    DATABASE_URL: registry.apiUrl,
-    DATABASE_MIGRATION_URL: registry.url,
-    BCRYPT_COST: "4",
-  };
+  return { ...registry.environment(dataDir), BCRYPT_COST: "4" };
 }
 
 async function run(args: readonly string[], input = "") {

@@ -4,9 +4,6 @@ import path from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { runScript } from "../test/process.ts";
 import { createRegistry, type TestRegistry } from "../test/registry.ts";
-import { withAdmin } from "../src/db/admin.ts";
-import { loadTenantMigrations } from "../src/db/tenant-migrations.ts";
-import { createTenant, type CreatedTenant } from "../src/tenants/provisioning.ts";
 
 let registry: TestRegistry;
 let folder: string;
@@ -20,27 +17,13 @@ afterAll(async () => {
   await rm(folder, { recursive: true, force: true });
 });
 
-async function makeTenant(subdomain: string): Promise<CreatedTenant> {
-  const migrations = await loadTenantMigrations();
-  return withAdmin(registry.url, (admin) =>
-    createTenant(admin, migrations, registry.apiRole, {
-      name: `The ${subdomain}`,
-      subdomain,
-      owner: { fullName: "Ada", email: `ada@${subdomain}.test`, phone: "+201001234567" },
-    }),
-  );
-}
-
 const file = (name: string) => path.join(folder, name);
 
 function run(...args: string[]) {
   return runScript("tenant.ts", args, {
-    APP_ENV: "local",
-    DATA_DIR: folder,
+    ...registry.environment(folder),
     // What is left there is this command's.
     TMPDIR: folder,
-    DATABASE_URL: registry.apiUrl,
-    DATABASE_MIGRATION_URL: registry.url,
   });
 }
 
@@ -51,7 +34,7 @@ async function subdomains(): Promise<string[]> {
 
 describe("npm run tenant -- export, import", () => {
   test("writes one file and makes a tenant of it; what it says is what there is", async () => {
-    const source = await makeTenant("exported");
+    const source = await registry.createTenant("exported");
 
     const exported = await run("export", "exported", "--out", file("exported.zip"));
     const again = await run("export", "exported", "--out", file("exported.zip"), "--json");
@@ -95,7 +78,7 @@ describe("npm run tenant -- export, import", () => {
     ["a file that is not there", ["import", "/nowhere.zip"], 1, "There is no file /nowhere.zip"],
     ["one name for a clone", ["clone", "acme"], 2, "npm run tenant -- clone acme"],
   ])("refuses %s", async (_, args, exitCode, sentence) => {
-    if (!(await subdomains()).includes("shown")) await makeTenant("shown");
+    if (!(await subdomains()).includes("shown")) await registry.createTenant("shown");
     const before = await subdomains();
 
     const refused = await run(...args);
@@ -109,7 +92,7 @@ describe("npm run tenant -- export, import", () => {
 
 describe("npm run tenant -- clone, messages", () => {
   test("makes a copy whose messages are off until they are turned on, and leaves no file", async () => {
-    await makeTenant("cloned");
+    await registry.createTenant("cloned");
     const cloned = await run("clone", "cloned", "cloned-staging");
     const shown: unknown = JSON.parse((await run("show", "cloned-staging", "--json")).stdout);
     const on = await run("messages", "cloned-staging", "on");
@@ -133,7 +116,7 @@ describe("npm run tenant -- clone, messages", () => {
 
 describe("npm run tenant -- delete", () => {
   test("suspends, then erases when the grace is over, with a receipt", async () => {
-    const { id } = await makeTenant("leaving");
+    const { id } = await registry.createTenant("leaving");
 
     const unasked = await run("delete", "leaving");
     const stillThere = await run("show", "leaving", "--json");
@@ -155,8 +138,8 @@ describe("npm run tenant -- delete", () => {
   });
 
   test("--due erases those whose grace is over, and no other", async () => {
-    await makeTenant("due-one");
-    await makeTenant("waiting");
+    await registry.createTenant("due-one");
+    await registry.createTenant("waiting");
     await run("delete", "due-one", "--grace-days=0", "--yes");
     await run("delete", "waiting", "--grace-days=5", "--yes");
 
@@ -170,8 +153,8 @@ describe("npm run tenant -- delete", () => {
   });
 
   test("--due goes on past one that is in use, and says so", async () => {
-    const { schema } = await makeTenant("in-use");
-    await makeTenant("free");
+    const { schema } = await registry.createTenant("in-use");
+    await registry.createTenant("free");
     await run("delete", "in-use", "--grace-days=0", "--yes");
     await run("delete", "free", "--grace-days=0", "--yes");
 

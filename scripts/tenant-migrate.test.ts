@@ -4,10 +4,9 @@ import path from "node:path";
 import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
 import { runScript, type ScriptProcess, startScript } from "../test/process.ts";
 import { createRegistry, type TestRegistry } from "../test/registry.ts";
-import { withAdmin } from "../src/db/admin.ts";
 import { loadTenantMigrations, type TenantMigration } from "../src/db/tenant-migrations.ts";
 import { migrateFleet } from "../src/tenants/fleet.ts";
-import { createTenant, type CreatedTenant } from "../src/tenants/provisioning.ts";
+import type { CreatedTenant } from "../src/tenants/provisioning.ts";
 
 const TENANTS = ["one", "two", "three", "four"];
 
@@ -25,15 +24,7 @@ beforeAll(async () => {
   newest = migrations.at(-1)?.name ?? "";
   older = migrations.at(-2)?.name ?? "";
   for (const subdomain of TENANTS) {
-    tenants.push(
-      await withAdmin(registry.url, (admin) =>
-        createTenant(admin, migrations, registry.apiRole, {
-          name: subdomain,
-          subdomain,
-          owner: { fullName: "Ada", email: "ada@corp.test", phone: "+201001234567" },
-        }),
-      ),
-    );
+    tenants.push(await registry.createTenant(subdomain));
   }
 });
 afterAll(async () => {
@@ -43,17 +34,8 @@ afterAll(async () => {
 
 beforeEach(() => migrateFleet(registry.url, migrations, { target: older }));
 
-function environment() {
-  return {
-    APP_ENV: "local",
-    DATA_DIR: dataDir,
-    DATABASE_URL: registry.apiUrl,
-    DATABASE_MIGRATION_URL: registry.url,
-  };
-}
-
 function run(...args: string[]) {
-  return runScript("tenant.ts", ["migrate", ...args], environment());
+  return runScript("tenant.ts", ["migrate", ...args], registry.environment(dataDir));
 }
 
 async function versions(): Promise<unknown[]> {
@@ -157,7 +139,7 @@ describe("npm run tenant -- migrate", () => {
       const migration = startScript(
         "tenant.ts",
         ["migrate", "--parallel", "1", "--lock-timeout", "30000"],
-        environment(),
+        registry.environment(dataDir),
       );
       await expect
         .poll(

@@ -1,5 +1,8 @@
 import postgres from "postgres";
+import { withAdmin } from "../src/db/admin.ts";
 import { migrateRegistry } from "../src/db/registry-migrations.ts";
+import { loadTenantMigrations } from "../src/db/tenant-migrations.ts";
+import { createTenant, type CreatedTenant } from "../src/tenants/provisioning.ts";
 import { createDatabase, type TestDatabase } from "./cluster.ts";
 
 /** A migrated registry in a database of its own, without a tenant. */
@@ -12,6 +15,10 @@ export interface TestRegistry {
   readonly apiRole: string;
   /** The superuser's connection, to look at rows; int8 as numbers. */
   readonly sql: postgres.Sql<{ bigint: number }>;
+  /** Makes a tenant as the command does, without a password for its owner. */
+  createTenant(subdomain: string): Promise<CreatedTenant>;
+  /** The settings of a command that works on this registry. */
+  environment(dataDir: string): Record<string, string>;
   close(): Promise<void>;
 }
 
@@ -28,6 +35,22 @@ export async function createRegistry(): Promise<TestRegistry> {
     types: { bigint: { to: 20, from: [20], serialize: String, parse: Number } },
   });
   return {
+    createTenant: async (subdomain) => {
+      const migrations = await loadTenantMigrations();
+      return withAdmin(database.url, (admin) =>
+        createTenant(admin, migrations, apiRole, {
+          name: `The ${subdomain}`,
+          subdomain,
+          owner: { fullName: "Ada", email: `ada@${subdomain}.test`, phone: "+201001234567" },
+        }),
+      );
+    },
+    environment: (dataDir) => ({
+      APP_ENV: "local",
+      DATA_DIR: dataDir,
+      DATABASE_URL: api.href,
+      DATABASE_MIGRATION_URL: database.url,
+    }),
     database,
     url: database.url,
     apiUrl: api.href,

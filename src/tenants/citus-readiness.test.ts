@@ -1,29 +1,15 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { createRegistry, type TestRegistry } from "../../test/registry.ts";
-import { withAdmin } from "../db/admin.ts";
-import { loadTenantMigrations, type TenantMigration } from "../db/tenant-migrations.ts";
-import { createTenant, type CreatedTenant } from "./provisioning.ts";
+import type { CreatedTenant } from "./provisioning.ts";
 
 let registry: TestRegistry;
-let migrations: readonly TenantMigration[];
 let tenant: CreatedTenant;
 
 beforeAll(async () => {
   registry = await createRegistry();
-  migrations = await loadTenantMigrations();
-  tenant = await create("citizen");
+  tenant = await registry.createTenant("citizen");
 });
 afterAll(() => registry.close());
-
-function create(subdomain: string): Promise<CreatedTenant> {
-  return withAdmin(registry.url, (admin) =>
-    createTenant(admin, migrations, registry.apiRole, {
-      name: subdomain,
-      subdomain,
-      owner: { fullName: "Ada", email: `ada@${subdomain}.test`, phone: "+201001234567" },
-    }),
-  );
-}
 
 /**
  * What Citus' schema-based sharding refuses or cannot move with a schema: triggers, and anything that depends
@@ -150,7 +136,7 @@ describe("the role of a tenant", () => {
         values (99999, 'citus', 10, 'pg_catalog'::regnamespace, false, '13.2-1')`;
     });
 
-    const there = await roleOf((await create("distributed")).schema);
+    const there = await roleOf((await registry.createTenant("distributed")).schema);
 
     const rights = { rolsuper: false, rolinherit: true, has_no_password: true };
     expect(here).toEqual({ rolcanlogin: false, ...rights });

@@ -5,7 +5,7 @@ import { loadTenantMigrations, type TenantMigration } from "../db/tenant-migrati
 import { type DriftReport, findDrift } from "./drift.ts";
 import { migrateFleet } from "./fleet.ts";
 import { planFleet } from "./fleet-plan.ts";
-import { createTenant, type CreatedTenant } from "./provisioning.ts";
+import type { CreatedTenant } from "./provisioning.ts";
 
 const ADDED: TenantMigration = {
   name: "1999999999990_add-notes",
@@ -25,15 +25,7 @@ beforeEach(async () => {
   registry = await createRegistry();
   tenants = [];
   for (const subdomain of ["one", "two", "three"]) {
-    tenants.push(
-      await withAdmin(registry.url, (admin) =>
-        createTenant(admin, migrations, registry.apiRole, {
-          name: subdomain,
-          subdomain,
-          owner: { fullName: "Ada", email: "ada@corp.test", phone: "+201001234567" },
-        }),
-      ),
-    );
+    tenants.push(await registry.createTenant(subdomain));
   }
   return () => registry.close();
 });
