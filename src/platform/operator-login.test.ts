@@ -42,6 +42,31 @@ describe("POST /api/platform/login/", () => {
     expect(await logOf(email)).toEqual(["LOGIN_SUCCEEDED"]);
   });
 
+  test("forgets what is too old to be of use, and nothing else", async () => {
+    const { email } = await loggedInOperator(app);
+    await calls.logIn(email, "wrong password");
+    const count = async () => {
+      const [row] = await app.registry`
+        select (select count(*)::int from platform.failures) as failures,
+               (select count(*)::int from platform.sessions) as sessions`;
+      return row;
+    };
+    const before = await count();
+    await app.registry`
+      insert into platform.failures (subject, network, updated_at)
+      values ('old', '192.0.2.0/32', now() - interval '25 hours')`;
+    await app.registry`
+      insert into platform.sessions (operator_id, refresh_salt, expires_at)
+      select id, 'old', now() - interval '91 days' from platform.operators where email = ${email}`;
+
+    await calls.logIn(email);
+
+    expect(await count()).toEqual({
+      failures: before?.["failures"],
+      sessions: Number(before?.["sessions"]) + 1,
+    });
+  });
+
   test("answers a wrong password, an unknown address and a disabled operator alike", async () => {
     const email = await makeOperator(app);
     const disabled = await makeOperator(app);

@@ -33,6 +33,7 @@ export async function startOperatorSession(
     )
     returning id`;
   if (!row) throw new Error("The session was not created");
+  await purgeStale(query);
   await query`update platform.operators set last_login = now() where id = ${operator.id}`;
   await recordOperatorAction(query, {
     action: "LOGIN_SUCCEEDED",
@@ -41,6 +42,20 @@ export async function startOperatorSession(
     metadata: { session: row.id },
   });
   return { id: row.id, refresh: refreshToken(contextOf(context), row.id, 0, salt) };
+}
+
+/** Days for which it is kept who was logged in, and who acted in which tenant; the log keeps it for ever. */
+const KEPT_DAYS = 90;
+
+/** Forgets what is of no use any more, with each login: operators are few. */
+async function purgeStale(query: RunSql): Promise<void> {
+  await query`delete from platform.failures where updated_at < now() - interval '1 day'`;
+  await query`
+    delete from platform.sessions
+     where coalesce(ended_at, expires_at) < now() - make_interval(days => ${KEPT_DAYS}::int)`;
+  await query`
+    delete from public.support_sessions
+     where expires_at < now() - make_interval(days => ${KEPT_DAYS}::int)`;
 }
 
 /** The operator behind a login that is alive; undefined when it has ended. */

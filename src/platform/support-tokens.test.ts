@@ -1,6 +1,7 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from "vitest";
 import { newEmail, PASSWORD, startTestApp, type TestApp, type TestTenant } from "../../test/app.ts";
 import { loggedInOperator, operatorCalls, type TestOperator } from "../../test/operators.ts";
+import { seal, verify } from "../../test/logs.ts";
 import { World } from "../../test/world.ts";
 import { SupportToken } from "./schemas.ts";
 
@@ -57,6 +58,9 @@ describe("POST /api/platform/tenants/{id}/support-token/", () => {
       metadata: { reason: "Ticket 4711", can_write: false },
       has_address: true,
     });
+    // Sealed as soon as what the tenant itself does.
+    await seal(app, tenant);
+    expect((await verify(app, tenant, "security")).unsealed_entries).toBe(0);
     const logged = await app.registry`
       select metadata from platform.logs
        where action = 'SUPPORT_TOKEN_ISSUED' and tenant_id = ${tenant.id} order by id desc limit 1`;

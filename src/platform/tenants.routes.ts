@@ -231,6 +231,8 @@ export const platformTenantRoutes: FastifyPluginAsyncZod<{
         const support = { reason: body.reason, canWrite: body.write };
         return { id: tenant.id, session: await startSupport(admin, operator, tenant.id, support) };
       });
+      // Something was written to its log, by a request that is not the tenant's.
+      services.logSealer.mark(id);
       const access = signSupportToken(app, keys, id, session, SUPPORT_TOKEN_SECONDS);
       return reply.code(201).send({ access, expires_in: SUPPORT_TOKEN_SECONDS });
     },

@@ -5,6 +5,7 @@ import { type Actor, makeActor } from "../audit/actor.ts";
 import type { Principal } from "../auth/principals.ts";
 import { AppError } from "../errors.ts";
 import { clientOf } from "./authentication.ts";
+import { isSafeMethod } from "../methods.ts";
 
 /** Who may call a route. */
 export type Guard =
@@ -41,9 +42,6 @@ const PLAIN_GUARDS: readonly unknown[] = [
   "operator",
   "operator-setup",
 ] satisfies Guard[];
-
-/** Methods that change nothing (RFC 9110 §9.2.1). */
-const SAFE_METHODS: readonly string[] = ["GET", "HEAD", "OPTIONS"];
 
 /**
  * Every route says who may call it, in `config.guard`; one that does not, or that names a permission
@@ -84,7 +82,7 @@ function requireSupportFor(
   if (routeOptions.config.guard === "own-account") {
     throw new AppError("permission_denied", "An operator has no account in this tenant.");
   }
-  if (!canWrite && !SAFE_METHODS.includes(method)) {
+  if (!canWrite && !isSafeMethod(method)) {
     throw new AppError("permission_denied", "This support token reads only.");
   }
 }

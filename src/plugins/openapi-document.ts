@@ -11,6 +11,7 @@ import {
 } from "./openapi-examples.ts";
 import { LIMIT_NAMES, MEANING_BY_CODE } from "./openapi-text.ts";
 import type { RouteLimit } from "./rate-limits.ts";
+import { isSafeMethod } from "../methods.ts";
 
 /** An OpenAPI 3.1 document, as far as it is worked on here. https://spec.openapis.org/oas/v3.1.1 */
 export interface Document {
@@ -84,9 +85,6 @@ const PLATFORM_PREFIX = "/api/platform/";
 const SECURITY_SCHEME = "bearerAuth";
 const OPERATOR_SCHEME = "operatorAuth";
 const PROBLEM_TYPE = "application/problem+json";
-
-/** Methods that change nothing (RFC 9110 §9.2.1). */
-const SAFE_METHODS = new Set(["get", "head", "options"]);
 
 /** What every operation below /api/ can answer. */
 const API_CODES: readonly ErrorCode[] = [
@@ -307,7 +305,7 @@ function codesOf(
   if (guard !== "public" && guard !== "operator-setup") add("permission_denied");
   if (isTenantPath(url)) {
     add(...TENANT_CODES);
-    if (!SAFE_METHODS.has(method)) add("tenant_read_only");
+    if (!isSafeMethod(method)) add("tenant_read_only");
     if (guard !== "public") add("token_tenant_mismatch", "account_disabled");
   }
   if (url.startsWith(TENANT_PREFIX)) add(...API_CODES);

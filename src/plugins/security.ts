@@ -5,6 +5,7 @@ import fastifyPlugin from "fastify-plugin";
 import { AppError } from "../errors.ts";
 import type { Services } from "../services.ts";
 import { isName } from "./tenant.ts";
+import { isSafeMethod } from "../methods.ts";
 
 /** Answers of the API that a page of another origin may read besides the body. */
 const EXPOSED_HEADERS = [
@@ -30,8 +31,6 @@ const PROBES = new Set(["/healthz", "/readyz", "/metrics"]);
  */
 const SAME_ORIGIN_PREFIX = "/dev/";
 
-const SAFE_METHODS = new Set(["GET", "HEAD", "OPTIONS"]);
-
 /**
  * What browsers are told and which requests are refused before anything is looked up: hosts and
  * origins of strangers in production, plain HTTP behind a proxy that could have used TLS.
@@ -53,11 +52,7 @@ export const securityPlugin = fastifyPlugin<{ services: Services }>(
         return reply.code(308).header("location", `https://${request.host}${request.url}`).send();
       }
       const { origin } = request.headers;
-      if (
-        origin !== undefined &&
-        !SAFE_METHODS.has(request.method) &&
-        !isOriginTrusted(origin, host)
-      ) {
+      if (origin !== undefined && !isSafeMethod(request.method) && !isOriginTrusted(origin, host)) {
         throw new AppError("origin_refused", "Requests from this origin are refused.");
       }
     });

@@ -4,6 +4,7 @@ import type { TenantConnection } from "../db/tenant-database.ts";
 import { AppError } from "../errors.ts";
 import type { Services } from "../services.ts";
 import type { Tenant, TenantDirectory } from "../tenants/directory.ts";
+import { isSafeMethod } from "../methods.ts";
 
 declare module "fastify" {
   interface FastifyRequest {
@@ -16,9 +17,6 @@ declare module "fastify" {
 
 /** Longest name looked up: a host name (RFC 1035 §2.3.4). */
 const NAME_LENGTH_MAX = 253;
-
-/** Methods that change nothing (RFC 9110 §9.2.1). */
-const SAFE_METHODS = new Set(["GET", "HEAD", "OPTIONS"]);
 
 /**
  * Finds out which tenant a request is for, before anything else about it: the header `X-Tenant`, else
@@ -60,7 +58,7 @@ function findRefusal({ status, version }: Tenant, method: string): AppError | un
       retryAfterSeconds: MIGRATION_RETRY_SECONDS,
     });
   }
-  if (status === "read_only" && !SAFE_METHODS.has(method)) {
+  if (status === "read_only" && !isSafeMethod(method)) {
     return new AppError("tenant_read_only", "This tenant can be read, not changed, at the moment.");
   }
   return undefined;

@@ -1,9 +1,12 @@
+import { createSocket } from "node:dgram";
+import { once } from "node:events";
 import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
 import { startTestApp, type TestApp, type TestTenant } from "../../test/app.ts";
 import { type AdminConnection, withAdmin } from "../db/admin.ts";
 import {
   addDomain,
   listDomains,
+  makeTxtResolver,
   removeDomain,
   setPrimaryDomain,
   type TenantDomain,
@@ -225,3 +228,68 @@ describe("a domain", () => {
 function reject(code: string): Promise<never> {
   return Promise.reject(Object.assign(new Error(`queryTxt ${code}`), { code }));
 }
+
+/** A name server on this machine: answers every question with TXT records, each of several strings. */
+async function startNameServer(records: readonly (readonly string[])[]) {
+  const server = createSocket("udp4");
+  server.on("message", (question, { port, address }) => {
+    // RFC 1035 §4: the header with counts, the question as it came, an answer that points back to its name.
+    const header = Buffer.from(question.subarray(0, 12));
+    header.writeUInt16BE(0x8180, 2);
+    header.writeUInt16BE(records.length, 6);
+    header.writeUInt16BE(0, 8);
+    header.writeUInt16BE(0, 10);
+    const end = question.indexOf(0, 12) + 5;
+    const answers = records.map((strings) => {
+      const data = Buffer.concat(
+        strings.map((text) => Buffer.concat([Buffer.of(text.length), Buffer.from(text)])),
+      );
+      const head = Buffer.from([0xc0, 12, 0, 16, 0, 1, 0, 0, 0, 60, 0, data.length]);
+      return Buffer.concat([head, data]);
+    });
+    server.send(Buffer.concat([header, question.subarray(12, end), ...answers]), port, address);
+  });
+  server.bind(0, "127.0.0.1");
+  await once(server, "listening");
+  return server;
+}
+
+describe("makeTxtResolver", () => {
+  test("asks a name server over UDP, and a record's strings are put together", async () => {
+    const added = await add(acme);
+    const value = added.record?.value ?? "";
+    const server = await startNameServer([
+      ["something else"],
+      [value.slice(0, 20), value.slice(20)],
+    ]);
+    try {
+      const resolve = makeTxtResolver([`127.0.0.1:${server.address().port}`]);
+
+      const verified = await verify(acme, resolve);
+
+      expect(verified.verified_at).not.toBeNull();
+    } finally {
+      server.close();
+    }
+  });
+
+  test.each([
+    ["has no such record", "There is no TXT record"],
+    ["is not there", "The name server did not answer"],
+  ])("says that a name server %s", async (what, sentence) => {
+    await add(acme);
+    const server = await startNameServer([]);
+    const { port } = server.address();
+    if (what === "is not there") {
+      server.close();
+      await once(server, "close");
+    }
+
+    await expect(verify(acme, makeTxtResolver([`127.0.0.1:${port}`]))).rejects.toMatchObject({
+      code: "conflict",
+      message: expect.stringContaining(sentence),
+    });
+    expect((await run((admin) => listDomains(admin, acme.subdomain)))[0]?.verified_at).toBeNull();
+    if (what !== "is not there") server.close();
+  });
+});

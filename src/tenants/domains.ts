@@ -1,4 +1,4 @@
-import { resolveTxt } from "node:dns/promises";
+import { Resolver } from "node:dns/promises";
 import type { AdminConnection } from "../db/admin.ts";
 import { violatedUnique } from "../db/violations.ts";
 import { AppError } from "../errors.ts";
@@ -27,6 +27,17 @@ export interface TenantDomain {
 
 /** Looks up TXT records; each is a list of strings that belong together (RFC 1035 §3.3.14). */
 export type TxtResolver = (name: string) => Promise<string[][]>;
+
+/** How long one name server has for an answer, and how often each is asked: within a request's patience. */
+const RESOLVER_TIMEOUT_MS = 2_000;
+const RESOLVER_TRIES = 2;
+
+/** @param servers `address:port`; default: the system's name servers */
+export function makeTxtResolver(servers?: readonly string[]): TxtResolver {
+  const resolver = new Resolver({ timeout: RESOLVER_TIMEOUT_MS, tries: RESOLVER_TRIES });
+  if (servers) resolver.setServers(servers);
+  return (name) => resolver.resolveTxt(name);
+}
 
 interface DomainRow {
   id: number;
@@ -116,7 +127,7 @@ export async function verifyDomain(
   admin: AdminConnection,
   subdomain: string,
   text: string,
-  resolve: TxtResolver = resolveTxt,
+  resolve: TxtResolver = makeTxtResolver(),
 ): Promise<TenantDomain> {
   const domain = parseDomain(text);
   const { id } = await getTenant(admin.query, subdomain);
