@@ -21,6 +21,7 @@ import {
 import { withAdmin } from "../db/admin.ts";
 import { loadTenantMigrations } from "../db/tenant-migrations.ts";
 import { AppError } from "../errors.ts";
+import { SEALED_COLUMNS } from "./archive-rows.ts";
 import { LEFT_BEHIND } from "./archive-tables.ts";
 import { type DriftReport, findDrift } from "./drift.ts";
 
@@ -90,6 +91,17 @@ describe("exportTenant", () => {
         is_intact: true,
       },
     ]);
+  });
+
+  test("knows every column that is encrypted for its tenant", async () => {
+    const columns = await tenant.sql<{ name: string }[]>`
+      select table_name || '.' || column_name as name from information_schema.columns
+       where table_schema = ${`t_${tenant.id}`} and column_name like '%sealed%'
+         and table_name <> all(${Object.keys(LEFT_BEHIND)})
+       order by 1`;
+
+    const known = Object.entries(SEALED_COLUMNS).map(([name, { column }]) => `${name}.${column}`);
+    expect(columns.map(({ name }) => name)).toEqual(known.sort());
   });
 
   test("makes a file for its owner alone, and no other", async () => {
