@@ -29,7 +29,8 @@ compared table by table on both sides, active there. Here it stays, read-only, u
   npm run tenant -- move acme --to postgres://owner:…@other.example:5432/ouvira
 
   --to-env           a file with the other installation's settings: DATABASE_URL, DATABASE_MIGRATION_URL, ENCRYPTION_KEY, …
-  --to               its DATABASE_MIGRATION_URL, where roles and secrets are those of this installation
+  --to               its DATABASE_MIGRATION_URL, where roles and secrets are those of this installation; who lists
+                     the processes of this machine meanwhile sees it
   --reset-passwords  where PASSWORD_PEPPER is another: everybody sets a new password
   --yes              without asking
 

@@ -1,7 +1,11 @@
 /** `npm run tenant -- status`: the fleet on one screen. */
 import { withAdmin } from "../src/db/admin.ts";
 import { loadTenantMigrations, newestVersion } from "../src/db/tenant-migrations.ts";
-import { type FleetStatus, getFleetStatus } from "../src/tenants/fleet-status.ts";
+import {
+  type FleetAttention,
+  type FleetStatus,
+  getFleetStatus,
+} from "../src/tenants/fleet-status.ts";
 import { COMMON, parse, readSettings, table, UsageError, withDatabase } from "./command.ts";
 
 const HELP = `
@@ -29,13 +33,38 @@ export async function showStatus(args: string[]): Promise<void> {
   );
 }
 
-function describe({ version, tenants, behind, statuses, groups, failed }: FleetStatus): string {
+/** What somebody may have to look at, as one line; undefined when there is nothing. */
+function describeAttention({
+  to_be_erased: toBeErased,
+  due_for_erasure: due,
+  past_paid_until: pastPaid,
+  without_messages: muted,
+}: FleetAttention): string | undefined {
+  const parts = [
+    toBeErased > 0 && `${toBeErased} to be erased (${due} due)`,
+    pastPaid > 0 && `${pastPaid} past the day they are paid until`,
+    muted > 0 && `${muted} without messages`,
+  ].filter((part) => part !== false);
+  return parts.length === 0 ? undefined : `besides    ${parts.join(", ")}`;
+}
+
+function describe({
+  version,
+  tenants,
+  behind,
+  statuses,
+  attention,
+  groups,
+  failed,
+}: FleetStatus): string {
   const { active, read_only: readOnly, suspended } = statuses;
   const lines = [
     `release    ${version}`,
     `tenants    ${tenants}: ${active} active, ${readOnly} read-only, ${suspended} suspended`,
     `schemas    ${behind === 0 ? "all of this release" : `${behind} behind: npm run migrate`}`,
   ];
+  const besides = describeAttention(attention);
+  if (besides) lines.push(besides);
   if (behind > 0) {
     const rows = groups.map((group) => [
       String(group.tenants),

@@ -76,6 +76,33 @@ describe("npm run tenant -- status", () => {
     });
   });
 
+  test("says what somebody may have to look at", async () => {
+    for (const subdomain of ["leaving", "gone", "unpaid", "paid", "silent"]) {
+      await registry.createTenant(subdomain);
+    }
+    await registry.sql`
+      update public.tenants set status = 'suspended', delete_after = now() + interval '1 day'
+       where subdomain = 'leaving'`;
+    await registry.sql`
+      update public.tenants set status = 'suspended', delete_after = now() where subdomain = 'gone'`;
+    await registry.sql`
+      update public.tenants set paid_until = now() - interval '1 day' where subdomain = 'unpaid'`;
+    await registry.sql`
+      update public.tenants set paid_until = now() + interval '1 day' where subdomain = 'paid'`;
+    await registry.sql`
+      update public.tenants set sends_messages = false where subdomain = 'silent'`;
+
+    const status = await run();
+    const json = await run("--json");
+
+    expect(status.stdout).toContain(
+      "\nbesides    2 to be erased (1 due), 1 past the day they are paid until, 1 without messages\n",
+    );
+    expect(JSON.parse(json.stdout)).toMatchObject({
+      attention: { to_be_erased: 2, due_for_erasure: 1, past_paid_until: 1, without_messages: 1 },
+    });
+  });
+
   test("takes no name", async () => {
     expect(await run("acme")).toMatchObject({ exitCode: 2, stdout: "" });
   });

@@ -19,6 +19,17 @@ export interface FailedTenant {
   readonly updated_at: Date;
 }
 
+export interface FleetAttention {
+  /** Suspended until they are erased. */
+  readonly to_be_erased: number;
+  /** Of those, whose grace is over. */
+  readonly due_for_erasure: number;
+  /** Paid until a day that has passed. */
+  readonly past_paid_until: number;
+  /** Whose e-mails and SMS are dropped. */
+  readonly without_messages: number;
+}
+
 export interface FleetStatus {
   /** The newest migration of this release. */
   readonly version: string;
@@ -26,11 +37,20 @@ export interface FleetStatus {
   /** Not of that version, or not done. */
   readonly behind: number;
   readonly statuses: Readonly<Record<TenantStatus, number>>;
+  /** What somebody may have to look at. */
+  readonly attention: FleetAttention;
   /** Newest version first. */
   readonly groups: readonly FleetGroup[];
   /** The newest failures, at most {@link FAILED_MAX}. */
   readonly failed: readonly FailedTenant[];
 }
+
+const NOTHING_TO_SEE: FleetAttention = {
+  to_be_erased: 0,
+  due_for_erasure: 0,
+  past_paid_until: 0,
+  without_messages: 0,
+};
 
 /** Failures that fit on a screen. */
 const FAILED_MAX = 10;
@@ -67,6 +87,13 @@ export async function getFleetStatus(query: RunSql, version: string): Promise<Fl
       count(*) filter (where status = 'read_only') as read_only,
       count(*) filter (where status = 'suspended') as suspended
     from public.tenants`;
+  const [attention] = await query<FleetAttention[]>`
+    select
+      count(*) filter (where delete_after is not null) as to_be_erased,
+      count(*) filter (where delete_after <= now())    as due_for_erasure,
+      count(*) filter (where paid_until <= now())      as past_paid_until,
+      count(*) filter (where not sends_messages)       as without_messages
+    from public.tenants`;
   const failed = await query<FailedTenant[]>`
     select t.id, t.subdomain, m.version, m.attempts, m.last_error, m.updated_at
       from public.tenant_migrations m
@@ -83,6 +110,7 @@ export async function getFleetStatus(query: RunSql, version: string): Promise<Fl
     tenants: total,
     behind: total - done,
     statuses: statuses ?? { active: 0, read_only: 0, suspended: 0 },
+    attention: attention ?? NOTHING_TO_SEE,
     groups,
     failed,
   };
