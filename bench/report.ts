@@ -1,14 +1,23 @@
 import type { Latency, Spread } from "./load.ts";
 
-/** A Markdown table; the first column to the left, the others to the right. */
+/** Prints a Markdown table; the first column to the left, the others to the right. */
 export function printTable(
   title: string,
   head: readonly string[],
   rows: readonly (readonly string[])[],
 ): void {
+  console.log(`\n${tableOf(title, head, rows)}`);
+}
+
+/** The same as text. */
+export function tableOf(
+  title: string,
+  head: readonly string[],
+  rows: readonly (readonly string[])[],
+): string {
   const rule = head.map((_, index) => (index === 0 ? "---" : "---:"));
-  console.log(`\n### ${title}\n`);
-  for (const cells of [head, rule, ...rows]) console.log(`| ${cells.join(" | ")} |`);
+  const lines = [head, rule, ...rows].map((cells) => `| ${cells.join(" | ")} |`);
+  return [`### ${title}`, "", ...lines].join("\n");
 }
 
 /** A figure without decimals. */

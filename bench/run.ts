@@ -37,6 +37,11 @@ const BENCHES: Readonly<Record<string, Bench>> = {
     summary: "what grows with tenants: catalogs, disk, memory (docs/benchmarks/growth.md)",
     load: () => import("./growth.ts"),
   },
+  http: {
+    summary:
+      "what the service answers a second against a bare Fastify and postgres.js (docs/PERFORMANCE.md)",
+    load: () => import("./http.ts"),
+  },
   sameness: {
     summary: "whether the time of an answer tells who has an account (docs/benchmarks/sameness.md)",
     load: () => import("./sameness.ts"),

@@ -1,5 +1,5 @@
 import postgres from "postgres";
-import { Connection } from "../src/db/connection.ts";
+import { LaneConnection } from "../src/db/lane-connection.ts";
 import { PreparedStatements } from "../src/db/prepared-statements.ts";
 import { TenantDatabase } from "../src/db/tenant-database.ts";
 import { MIX, readPermissions, type Run, USERS_PER_TENANT } from "./fixture.ts";
@@ -154,8 +154,8 @@ export interface LaneCounts {
 export function countLanes(): () => LaneCounts {
   let deallocated = 0;
   let opened = 0;
-  const open = Connection.open.bind(Connection);
-  Connection.open = (options) => {
+  const open = LaneConnection.open.bind(LaneConnection);
+  LaneConnection.open = (options) => {
     opened += 1;
     return open(options);
   };

@@ -101,7 +101,13 @@ async function openDescribing({ url, lanes, preparedMax }: SubjectOptions): Prom
         connection: { search_path: "", plan_cache_mode: "force_generic_plan", jit: "off" },
       } as postgres.Options<Record<string, postgres.PostgresType>>);
       const [row] = await client<{ pid: number }[]>`select pg_backend_pid() as pid`;
-      return { client, pid: row?.pid, prepared: new PreparedStatements(preparedMax) };
+      return {
+        client,
+        pid: row?.pid,
+        prepared: new PreparedStatements(preparedMax),
+        // What the driver calls them.
+        names: new Map<string, string>(),
+      };
     }),
   );
   return {
@@ -112,16 +118,18 @@ async function openDescribing({ url, lanes, preparedMax }: SubjectOptions): Prom
         if (!lane) throw new RangeError("No lane");
         const text = strings.reduce((before, piece, index) => `${before}$${index}${piece}`);
         const use = lane.prepared.next(schema, text);
-        const statement = use?.text ?? `/*${schema}*/ ${text}`;
+        // The name makes it a text of its own to the driver when it was given up before.
+        const statement = `/*${schema} ${use?.name ?? ""}*/ ${text}`;
         const [, rows] = await Promise.all([
           lane.client.unsafe(beginText({ role: schema, schema })),
           lane.client.unsafe(statement, values, { prepare: use !== undefined }),
           lane.client.unsafe("commit"),
         ]);
-        if (use) use.name ??= rows.statement.name;
+        if (use) lane.names.set(use.name, rows.statement.name);
         const surplus = lane.prepared.takeSurplus(64);
         if (surplus.length > 0) {
-          await lane.client.unsafe(surplus.map((name) => `deallocate "${name}"`).join("; "));
+          const names = surplus.map((name) => lane.names.get(name)).filter(Boolean);
+          await lane.client.unsafe(names.map((name) => `deallocate "${name}"`).join("; "));
         }
         return rows;
       };

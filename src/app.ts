@@ -1,9 +1,5 @@
-import Fastify, { type FastifyBaseLogger, type FastifyInstance } from "fastify";
-import {
-  serializerCompiler,
-  validatorCompiler,
-  type ZodTypeProvider,
-} from "fastify-type-provider-zod";
+import Fastify, { type FastifyBaseLogger, type FastifyInstance, LogController } from "fastify";
+import { validatorCompiler, type ZodTypeProvider } from "fastify-type-provider-zod";
 import { randomUUID } from "node:crypto";
 import { PERMISSION_CODES } from "./access-control/catalogue.ts";
 import { accessControlRoutes } from "./access-control/routes.ts";
@@ -14,16 +10,20 @@ import { authRoutes } from "./auth/routes.ts";
 import { companyRoutes } from "./company/routes.ts";
 import { messagingRoutes } from "./messaging/routes.ts";
 import { platformRoutes } from "./platform/routes.ts";
+import { answerCompiler } from "./plugins/answers.ts";
 import { authenticationPlugin } from "./plugins/authentication.ts";
 import { errorPlugin, onClientError, onFrameworkError } from "./plugins/errors.ts";
 import { guardEnforcementPlugin, guardPlugin } from "./plugins/guards.ts";
 import { healthRoutes } from "./plugins/health.ts";
 import { metricsRoutes } from "./plugins/metrics.ts";
+import { observabilityPlugin } from "./plugins/observability.ts";
 import { openapiPlugin } from "./plugins/openapi.ts";
+import { processOverloadPlugin, tenantOverloadPlugin } from "./plugins/overload.ts";
 import { rateLimitEnforcementPlugin, rateLimitPlugin } from "./plugins/rate-limits.ts";
 import { securityPlugin } from "./plugins/security.ts";
 import { shutdownPlugin } from "./plugins/shutdown.ts";
 import { tenantPlugin } from "./plugins/tenant.ts";
+import { tracingPlugin } from "./plugins/tracing.ts";
 import type { Services } from "./services.ts";
 
 /** Largest request body: the largest of the contract is a form of a few fields. */
@@ -35,14 +35,22 @@ const HEADERS_BYTES_MAX = 16 * 1_024;
 /** How long a client may take to send a request: a slow one holds a socket, not a connection. */
 const REQUEST_TIMEOUT_MS = 30_000;
 
+export interface AppOptions {
+  /** Whether an answer that its schema does not allow fails the request, as in tests. Default: false. */
+  readonly checksAnswers?: boolean;
+}
+
 /** The whole service, without a port: every plugin and domain, in order, by name. */
 export async function buildApp(
   services: Services,
   loggerInstance: FastifyBaseLogger,
+  { checksAnswers = false }: AppOptions = {},
 ): Promise<FastifyInstance> {
   const { config } = services;
   const app = Fastify({
     loggerInstance,
+    // One line for each request, when it is answered (plugins/observability.ts).
+    logController: new LogController({ disableRequestLogging: true }),
     genReqId: () => `req-${randomUUID()}`,
     bodyLimit: BODY_BYTES_MAX,
     requestTimeout: REQUEST_TIMEOUT_MS,
@@ -55,14 +63,17 @@ export async function buildApp(
     frameworkErrors: onFrameworkError,
   }).withTypeProvider<ZodTypeProvider>();
   app.setValidatorCompiler(validatorCompiler);
-  app.setSerializerCompiler(serializerCompiler);
+  app.setSerializerCompiler(answerCompiler(checksAnswers));
   // JSON alone: Fastify reads texts as well, which a page of any origin may send without a preflight.
   app.removeContentTypeParser("text/plain");
 
+  if (services.tracing) await app.register(tracingPlugin);
+  await app.register(observabilityPlugin, { services });
   await app.register(shutdownPlugin);
   await app.register(errorPlugin);
   await app.register(guardPlugin, { permissions: PERMISSION_CODES });
   await app.register(securityPlugin, { services });
+  await app.register(processOverloadPlugin, { services });
   await app.register(rateLimitPlugin, { services });
   await app.register(openapiPlugin, { services });
   await app.register(healthRoutes, { services });
@@ -76,6 +87,7 @@ export async function buildApp(
   await app.register(
     async (api) => {
       await api.register(tenantPlugin, { services });
+      await api.register(tenantOverloadPlugin, { services });
       await api.register(rateLimitEnforcementPlugin);
       await api.register(authenticationPlugin, { services });
       await api.register(guardEnforcementPlugin);

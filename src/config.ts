@@ -58,6 +58,16 @@ export interface Config {
   readonly smtp: SmtpConfig | undefined;
   /** Undefined: no captcha is asked for. */
   readonly turnstile: TurnstileConfig | undefined;
+  /** Requests of one tenant under way in this process at most. */
+  readonly tenantConcurrentRequests: number;
+  /** How late timers may be before requests are refused; 0: never. */
+  readonly eventLoopLagMs: number;
+  /** How long a statement takes before the log tells of it; 0: never. */
+  readonly slowQueryMs: number;
+  /** Where traces are sent (OTLP over HTTP); undefined: nothing is traced. */
+  readonly tracesUrl: string | undefined;
+  /** What this service is called in traces. */
+  readonly serviceName: string;
   /** Opens /metrics in production; undefined there closes it. */
   readonly metricsToken: string | undefined;
   readonly isDocsPublic: boolean;
@@ -160,6 +170,11 @@ export function readConfig(
     twilio: twilioOf(values),
     smtp: smtpOf(values),
     turnstile: turnstileOf(values),
+    tenantConcurrentRequests: values.TENANT_CONCURRENT_REQUESTS,
+    eventLoopLagMs: values.EVENT_LOOP_LAG_MS,
+    slowQueryMs: values.SLOW_QUERY_MS,
+    tracesUrl: values.OTEL_EXPORTER_OTLP_ENDPOINT?.replace(/\/+$/, ""),
+    serviceName: values.OTEL_SERVICE_NAME,
     metricsToken: values.METRICS_TOKEN,
     isDocsPublic: values.DOCS_PUBLIC,
     logLevel: values.LOG_LEVEL,

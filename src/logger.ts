@@ -1,6 +1,8 @@
 import { type FastifyBaseLogger } from "fastify";
+import { isatty } from "node:tty";
 import { type DestinationStream, pino } from "pino";
 import type { Config } from "./config.ts";
+import { StandardOutput } from "./standard-output.ts";
 
 /** Where secrets stand in what is logged; their values are replaced. */
 const SECRET_PATHS = [
@@ -19,7 +21,7 @@ const SECRET_PATHS = [
 
 /** One JSON object a line; for people, with colours, when DEBUG is on and a terminal listens. */
 export function makeLogger(config: Config, destination?: DestinationStream): FastifyBaseLogger {
-  const isPretty = config.debug && process.stdout.isTTY && !destination;
+  const isPretty = config.debug && isatty(1) && !destination;
   return pino(
     {
       level: config.logLevel,
@@ -40,7 +42,7 @@ export function makeLogger(config: Config, destination?: DestinationStream): Fas
         ? { transport: { target: "pino-pretty", options: { ignore: "pid,hostname" } } }
         : {}),
     },
-    ...(destination ? [destination] : []),
+    ...(isPretty ? [] : [destination ?? new StandardOutput()]),
   );
 }
 

@@ -1,17 +1,63 @@
-import { Counter, Gauge, Registry } from "prom-client";
+import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from "prom-client";
+import { BusiestTenants } from "./busiest-tenants.ts";
 import type { FleetGroup } from "./tenants/fleet-status.ts";
 
-/** What is asked at each reading how much it has to do. */
+/** What is asked at each reading how much it has to do, and how it is. */
 export interface Loads {
   /** Hashes under way and waiting. */
   readonly passwords: { readonly load: number };
-  /** Transactions on their way and waiting, by shared connection. */
-  readonly database: { lanes(): readonly { readonly load: number }[] };
+  readonly database: {
+    /** Transactions on their way and waiting, and statements kept prepared, by shared connection. */
+    lanes(): readonly { readonly load: number; readonly prepared: number }[];
+    /** Transactions that have a connection of their own or wait for one. */
+    readonly transactionLoad: number;
+  };
+  readonly notifications: { readonly isAlive: boolean };
+  /** Answers of the database remembered in this process, by what they are. */
+  readonly caches: Readonly<Record<string, CacheUse>>;
+}
+
+interface CacheUse {
+  readonly size: number;
+  readonly hits: number;
+  readonly misses: number;
+}
+
+/** What an answered request is counted under. */
+export interface CountedRequest {
+  readonly method: string;
+  /** The route's path as it was declared; `none` where there is none. */
+  readonly route: string;
+  readonly status: number;
+  /** The tenant's subdomain; undefined for a request of no tenant. */
+  readonly tenant: string | undefined;
 }
 
 /** What this process counts for monitors, in Prometheus' terms. One per process, so that tests do not share. */
 export class Metrics {
   readonly registry = new Registry();
+  readonly #busiestTenants = new BusiestTenants();
+
+  readonly #requests = new Histogram({
+    name: "ouvira_http_request_duration_seconds",
+    help: "Time from a request's arrival to the end of its answer, by route and status.",
+    labelNames: ["method", "route", "status"],
+    buckets: [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10],
+    registers: [this.registry],
+  });
+
+  readonly slowStatements = new Counter({
+    name: "ouvira_slow_statements_total",
+    help: "Statements of tenants that took longer than SLOW_QUERY_MS.",
+    registers: [this.registry],
+  });
+
+  readonly shedRequests = new Counter({
+    name: "ouvira_shed_requests_total",
+    help: "Requests answered 503 before anything was done: process (its event loop lags), tenant (too many at once).",
+    labelNames: ["because"],
+    registers: [this.registry],
+  });
 
   readonly rateLimitRejections = new Counter({
     name: "ouvira_rate_limit_rejections_total",
@@ -33,8 +79,81 @@ export class Metrics {
     registers: [this.registry],
   });
 
+  constructor() {
+    const busiest = this.#busiestTenants;
+    this.registry.registerMetric(
+      new Gauge({
+        name: "ouvira_busiest_tenants_requests",
+        help: "Requests of the tenants that had the most of them in the last full minute, twenty at most.",
+        labelNames: ["tenant"],
+        registers: [],
+        collect() {
+          this.reset();
+          for (const { tenant, requests } of busiest.read()) this.set({ tenant }, requests);
+        },
+      }),
+    );
+  }
+
+  /** Adds what Node and the process say of themselves. Called once, in a process that is the service's own. */
+  watchProcess(): void {
+    collectDefaultMetrics({ register: this.registry });
+  }
+
+  countRequest({ method, route, status, tenant }: CountedRequest, milliseconds: number): void {
+    this.#requests.observe({ method, route, status }, milliseconds / 1_000);
+    if (tenant !== undefined) this.#busiestTenants.count(tenant);
+  }
+
   /** Adds what is under way at the moment of a reading. Called once. */
-  watchLoad({ passwords, database }: Loads): void {
+  watchLoad({ passwords, database, notifications, caches }: Loads): void {
+    const gauge = (name: string, help: string, read: () => number) =>
+      this.registry.registerMetric(
+        new Gauge({
+          name,
+          help,
+          registers: [],
+          collect() {
+            this.set(read());
+          },
+        }),
+      );
+    gauge(
+      "ouvira_database_transactions_pending",
+      "Transactions that have a connection of their own or wait for one.",
+      () => database.transactionLoad,
+    );
+    gauge(
+      "ouvira_notifications_alive",
+      "1 while changes made elsewhere are heard of; 0: every request asks the database.",
+      () => Number(notifications.isAlive),
+    );
+    const perCache = (name: string, help: string, read: (use: CacheUse) => number) =>
+      this.registry.registerMetric(
+        new Gauge({
+          name,
+          help,
+          labelNames: ["cache"],
+          registers: [],
+          collect() {
+            for (const [cache, use] of Object.entries(caches)) this.set({ cache }, read(use));
+          },
+        }),
+      );
+    perCache("ouvira_cache_entries", "Answers of the database remembered.", ({ size }) => size);
+    perCache("ouvira_cache_hits", "Questions answered from memory.", ({ hits }) => hits);
+    perCache("ouvira_cache_misses", "Questions put to the database.", ({ misses }) => misses);
+    this.registry.registerMetric(
+      new Gauge({
+        name: "ouvira_database_lane_statements_prepared",
+        help: "Statements kept prepared on each connection that tenants share.",
+        labelNames: ["lane"],
+        registers: [],
+        collect() {
+          database.lanes().forEach(({ prepared }, lane) => this.set({ lane }, prepared));
+        },
+      }),
+    );
     this.registry.registerMetric(
       new Gauge({
         name: "ouvira_password_hashes_pending",

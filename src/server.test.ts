@@ -61,7 +61,8 @@ describe("the server", () => {
       headers: { "x-tenant": "demo", "content-type": "application/json" },
       body: JSON.stringify({ identifier: "nobody", password: "wrong password" }),
     });
-    await expect.poll(() => server.output(), WAIT).toContain("/api/auth/login/");
+    const figures = async () => (await fetch(`${base}/metrics`)).text();
+    await expect.poll(figures, WAIT).toContain("ouvira_password_hashes_pending 1");
 
     server.child.kill("SIGTERM");
 

@@ -16,6 +16,7 @@ import { ROOT_DIR } from "./paths.ts";
 import { closeServices, makeServices, openServices, type Services } from "./services.ts";
 import { ensureDemoTenant } from "./tenants/demo.ts";
 import { migrateFleet } from "./tenants/fleet.ts";
+import { startTracing } from "./tracing.ts";
 
 /** How long requests under way may take to finish once the service is told to stop. */
 const GRACE_MS = 10_000;
@@ -27,7 +28,10 @@ async function main(): Promise<void> {
   const config = readConfig(process.env);
   const log = makeLogger(config);
   const database = await openDatabase(config, (line) => log.debug(line));
-  const services = makeServices(config, database.url, log, platformUrlOf(config, database));
+  const tracing = await startTracing(config);
+  const platformUrl = platformUrlOf(config, database);
+  const services = makeServices(config, database.url, log, platformUrl, tracing);
+  services.metrics.watchProcess();
   try {
     if (config.appEnv === "local") await prepareLocal(config, database, services);
     else await refuseUnfitRole(database.url);

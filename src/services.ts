@@ -6,6 +6,7 @@ import type { Config } from "./config.ts";
 import { AdminPool } from "./db/admin-pool.ts";
 import { Notifications } from "./db/notifications.ts";
 import { apiRoleOf } from "./db/roles.ts";
+import { SlowStatements } from "./db/slow-statements.ts";
 import { TenantDatabase } from "./db/tenant-database.ts";
 import { loadTenantMigrations } from "./db/tenant-migrations.ts";
 import { Keys } from "./keys.ts";
@@ -17,6 +18,7 @@ import { makeTransports } from "./messaging/transports.ts";
 import { Turnstile } from "./messaging/turnstile.ts";
 import { MessageWorker } from "./messaging/worker.ts";
 import type { Platform } from "./platform/context.ts";
+import type { Tracing } from "./tracing.ts";
 import { TENANTS_CHANNEL, TenantDirectory } from "./tenants/directory.ts";
 import { getFleetGroups } from "./tenants/fleet-status.ts";
 
@@ -40,6 +42,8 @@ export interface Services {
   readonly turnstile: Turnstile | undefined;
   /** The console transports' messages; undefined in production. */
   readonly outbox: Outbox | undefined;
+  /** Undefined: nothing is traced. */
+  readonly tracing: Tracing | undefined;
   /** Sends what is queued; undefined where nothing can send: messages then stay queued, sealed. */
   readonly messages: MessageWorker | undefined;
 }
@@ -54,6 +58,7 @@ export function makeServices(
   databaseUrl: string,
   log: ServiceLog,
   migrationUrl?: string,
+  tracing?: Tracing,
 ): Services {
   const keys = new Keys(config);
   const metrics = new Metrics();
@@ -62,6 +67,8 @@ export function makeServices(
     lanes: config.databaseLanes,
     transactionConnections: config.databaseTransactionConnections,
     preparedPerLaneMax: config.databasePreparedPerLane,
+    trace: tracing?.statements,
+    ...(config.slowQueryMs > 0 ? { slow: slowStatements(config.slowQueryMs, metrics, log) } : {}),
   });
   const notifications: Notifications = new Notifications({
     url: config.databaseListenUrl ?? databaseUrl,
@@ -86,9 +93,15 @@ export function makeServices(
     wake: (tenantId, channel) => void messages?.wake(tenantId, channel),
   });
   const passwords = new PasswordHasher({ pepper: config.passwordPepper, cost: config.bcryptCost });
-  metrics.watchLoad({ passwords, database });
+  metrics.watchLoad({
+    passwords,
+    database,
+    notifications,
+    caches: { tenants: directory.cache, principals: principals.cache },
+  });
   metrics.watchFleet(() => getFleetGroups(database.registry.query));
   return {
+    tracing,
     platform: migrationUrl === undefined ? undefined : makePlatform(databaseUrl, migrationUrl),
     metrics,
     logSealer: new LogSealer({ database, log }),
@@ -104,6 +117,13 @@ export function makeServices(
     outbox,
     messages,
   };
+}
+
+function slowStatements(fromMs: number, metrics: Metrics, log: ServiceLog): SlowStatements {
+  return new SlowStatements(fromMs, (slow) => {
+    metrics.slowStatements.inc();
+    log.warn({ ...slow }, "A statement took long");
+  });
 }
 
 function makePlatform(databaseUrl: string, migrationUrl: string): Platform {
@@ -133,4 +153,5 @@ export async function closeServices(services: Services): Promise<void> {
   await services.platform?.pool.close();
   await services.notifications.close();
   await services.database.close();
+  await services.tracing?.stop();
 }

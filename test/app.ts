@@ -190,7 +190,7 @@ async function startProcess(
   await openServices(services);
   let app: FastifyInstance;
   try {
-    app = await buildApp(services, log);
+    app = await buildApp(services, log, { checksAnswers: true });
     await prepare?.(app);
     await app.ready();
   } catch (error) {

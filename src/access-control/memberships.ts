@@ -38,7 +38,7 @@ export async function listMemberships(
     tenant,
     sql`select ${FIELDS} ${from} order by m.id limit ${limit}::int offset ${offset}::int`,
     sql`select count(*) as count ${from}`,
-    false,
+    offset === 0,
   );
 }
 

@@ -28,7 +28,7 @@ export async function listPermissions(
     tenant,
     sql`select ${FIELDS} ${from} order by code limit ${limit}::int offset ${offset}::int`,
     sql`select count(*) as count ${from}`,
-    false,
+    search === undefined && offset === 0,
   );
 }
 

@@ -38,7 +38,7 @@ export async function listRoles(
        order by r.company nulls first, lower(r.role), r.id
        limit ${limit}::int offset ${offset}::int`,
     sql`select count(*) as count ${from}`,
-    false,
+    search === undefined && offset === 0,
   );
 }
 

@@ -51,6 +51,11 @@ export class Principals {
     return { userId, sessionId, isTenantAdmin: state.isTenantAdmin };
   }
 
+  /** What is remembered, for monitors. */
+  get cache(): RevocableCache<unknown> {
+    return this.#cache;
+  }
+
   /** Forgets a user: `tenant:user`. */
   revoke(key: string): void {
     this.#cache.revoke(key);

@@ -11,6 +11,7 @@ import {
 } from "../../test/app.ts";
 import { NO_LIMITS } from "../../test/limits.ts";
 import { Connection } from "../db/connection.ts";
+import { LaneConnection } from "../db/lane-connection.ts";
 import { newUsername } from "./users.ts";
 
 /**
@@ -66,7 +67,7 @@ async function observe(request: Request): Promise<Observed> {
   const compared = vi.spyOn(bcrypt, "compare");
   const hashed = vi.spyOn(bcrypt, "hash");
   const sent = vi.spyOn(Connection.prototype, "send");
-  const inOneWrite = vi.spyOn(Connection.prototype, "runTransaction");
+  const inOneWrite = vi.spyOn(LaneConnection.prototype, "runTransaction");
   const before = await countMessages();
   const { status, body, headers } = await post(request);
   const hashes = [

@@ -44,7 +44,7 @@ export class AdminConnection {
     ...values: readonly SqlValue[]
   ) => {
     const { text, values: encoded } = sql(strings, ...values);
-    const rows = await this.#connection.send({ text, values: encoded, isPrepared: false });
+    const rows = await this.#connection.send({ text, values: encoded });
     // The rows' type is the caller's word, as in every SQL client.
     return rows as Rows[number][];
   };

@@ -2,10 +2,12 @@ import net from "node:net";
 import type { Readable, Writable } from "node:stream";
 import postgres from "postgres";
 import { AppError } from "../errors.ts";
+import { SilenceWatch } from "./silence-watch.ts";
+import { parserOf } from "./values.ts";
 
 /**
- * Whose rights and tables a transaction sees: `set local role`, and a `search_path` of that one
- * schema. Names are made from numbers or constants by the callers, never from input.
+ * Whose rights and tables a transaction sees: the role it takes on, and a `search_path` of that one
+ * schema, or of none. Names are made from numbers or constants by the callers, never from input.
  */
 export interface Scope {
   readonly role: string;
@@ -26,57 +28,56 @@ export interface ConnectionOptions {
   readonly onNotification?: (channel: string, payload: string) => void;
 }
 
-/** A statement ready to be sent: its text with the tenant's tag, and whether to keep it prepared. */
+/** A statement ready to be sent. It is planned for this once. */
 export interface OutgoingStatement {
   readonly text: string;
+  /** In PostgreSQL's text format. */
   readonly values: readonly (string | null)[];
-  readonly isPrepared: boolean;
-  /** Told the name under which the server keeps it, whether it then succeeded or failed. */
-  readonly onPrepared?: (name: string) => void;
 }
 
 /** Rows as objects, in the server's order. */
 export type Rows = postgres.RowList<postgres.Row[]>;
 
 /** Time to open a socket and log in, in milliseconds. */
-const CONNECT_TIMEOUT_MS = 5_000;
-
-/**
- * How long past `statement_timeout` an answer may stay out before the socket is taken for dead. The
- * server cannot tell us when the network is gone.
- */
-const SILENCE_GRACE_MS = 2_000;
-
-/** How often it is looked for. */
-const SILENCE_TICK_MS = 1_000;
+export const CONNECT_TIMEOUT_MS = 5_000;
 
 const asIs = (value: string): string => value;
 
-/** Values arrive here encoded (sql.ts), so nothing is serialized twice; int8 comes back as a number. */
+/** Values arrive here encoded (sql.ts), so nothing is serialized twice. */
+const typeOf = (to: number, from: readonly number[] = [to]) => ({
+  to,
+  from: [...from],
+  serialize: asIs,
+  parse: parserOf(to) ?? asIs,
+});
 const TYPES = {
-  bigint: { to: 20, from: [20], serialize: asIs, parse: Number },
-  boolean: { to: 16, from: [16], serialize: asIs, parse: (text: string) => text === "t" },
-  bytea: {
-    to: 17,
-    from: [17],
-    serialize: asIs,
-    parse: (text: string) => Buffer.from(text.slice(2), "hex"),
-  },
-  // A day has no time zone: it stays `2026-11-23`. The driver's own way fails on days it cannot read.
-  day: { to: 1082, from: [1082], serialize: asIs, parse: asIs },
-  date: {
-    to: 1184,
-    from: [1114, 1184],
-    serialize: asIs,
-    parse: (text: string) => new Date(text),
-  },
-  json: {
-    to: 114,
-    from: [114, 3802],
-    serialize: asIs,
-    parse: (text: string): unknown => JSON.parse(text),
-  },
+  bigint: typeOf(20),
+  boolean: typeOf(16),
+  bytea: typeOf(17),
+  // The driver's own way fails on days it cannot read.
+  day: typeOf(1082),
+  date: typeOf(1184, [1114, 1184]),
+  json: typeOf(114, [114, 3802]),
 };
+
+/** What holds for every session, as the server is told when it begins. */
+export function settingsOf(options: ConnectionOptions): Readonly<Record<string, string | number>> {
+  return {
+    // Nothing is found until a transaction names its schema. One empty name, quoted: postgres.js
+    // does not send a setting that is an empty string, and `public` would stay.
+    search_path: '""',
+    statement_timeout: options.statementTimeoutMs,
+    lock_timeout: options.lockTimeoutMs,
+    idle_in_transaction_session_timeout: options.idleInTransactionTimeoutMs,
+    // One plan per statement instead of five custom ones and then a generic one beside them.
+    plan_cache_mode: "force_generic_plan",
+    jit: "off",
+    // What JavaScript can read, whatever the server's setting: an offset of New York in 1850 has
+    // seconds.
+    TimeZone: "UTC",
+    DateStyle: "ISO",
+  };
+}
 
 /**
  * One backend, for as long as it lives: opened once, never reconnected. postgres.js 3.4.9 reconnects
@@ -93,30 +94,18 @@ export class Connection {
   readonly #socket: net.Socket | undefined;
   #isOpen = true;
   readonly #onLost = new Set<(reason: AppError) => void>();
-  #waiting = 0;
-  #silentTicks = 0;
-  readonly #silenceTimer: NodeJS.Timeout;
+  readonly #silence: SilenceWatch;
 
   private constructor(
     client: postgres.Sql,
     socket: net.Socket | undefined,
     pid: number,
-    silenceMs: number,
+    allowedMs: number,
   ) {
     this.#client = client;
     this.#socket = socket;
     this.pid = pid;
-    // Ticks are counted, not the clock read: while this process is busy there are none, and an answer
-    // may lie unread, or the question unsent.
-    const ticksMax = Math.ceil(silenceMs / SILENCE_TICK_MS);
-    this.#silenceTimer = setInterval(() => {
-      if (this.#waiting === 0) return;
-      this.#silentTicks += 1;
-      if (this.#silentTicks > ticksMax) {
-        this.destroy(new Error("The server has not answered in time"));
-      }
-    }, SILENCE_TICK_MS);
-    this.#silenceTimer.unref();
+    this.#silence = new SilenceWatch(allowedMs, (reason) => this.destroy(reason));
   }
 
   /**
@@ -145,22 +134,7 @@ export class Connection {
         socket = await openSocket(target);
         return socket;
       },
-      connection: {
-        application_name: options.applicationName,
-        // Nothing is found until a transaction names its schema. One empty name, quoted: postgres.js
-        // does not send a setting that is an empty string, and `public` would stay.
-        search_path: '""',
-        statement_timeout: options.statementTimeoutMs,
-        lock_timeout: options.lockTimeoutMs,
-        idle_in_transaction_session_timeout: options.idleInTransactionTimeoutMs,
-        // One plan per statement instead of five custom ones and then a generic one beside them.
-        plan_cache_mode: "force_generic_plan",
-        jit: "off",
-        // What JavaScript can read, whatever the server's setting: an offset of New York in 1850 has
-        // seconds.
-        TimeZone: "UTC",
-        DateStyle: "ISO",
-      },
+      connection: { application_name: options.applicationName, ...settingsOf(options) },
     };
     // `socket` is read by postgres.js (connection.js, createSocket) but missing in its types.
     const client = postgres(options.url, clientOptions as object);
@@ -171,7 +145,7 @@ export class Connection {
         client,
         socket,
         row.pid,
-        options.statementTimeoutMs + options.lockTimeoutMs + SILENCE_GRACE_MS,
+        options.statementTimeoutMs + options.lockTimeoutMs,
       );
       return connection;
     } catch (error) {
@@ -199,70 +173,24 @@ export class Connection {
   }
 
   /**
-   * Runs statements in one transaction, in the scope's role and schema, in one round trip: nothing
-   * is awaited between `begin` and `commit`. Resolves only when the server has said COMMIT (a failed
-   * transaction's commit answers ROLLBACK); rejects with the first error. When the connection is
-   * lost after the commit was sent its outcome is unknown: that, too, is a rejection.
-   *
-   * @throws AppError `not_ready` when the connection is lost; postgres.PostgresError from the server
-   */
-  runTransaction(scope: Scope, statements: readonly OutgoingStatement[]): Promise<Rows[]> {
-    const results: Rows[] = [];
-    let failure: unknown;
-    const fail = (error: unknown) => {
-      failure ??= this.#failed(error);
-    };
-    this.#expectAnswer();
-    this.#start(this.#client.unsafe(beginText(scope))).then(undefined, fail);
-    statements.forEach((statement, index) => {
-      const query = this.#prepare(statement);
-      this.#start(query).then(
-        (rows) => {
-          this.#silentTicks = 0;
-          tellName(query, statement);
-          results[index] = rows;
-        },
-        (error: unknown) => {
-          tellName(query, statement);
-          fail(error);
-        },
-      );
-    });
-    return this.#start(this.#client.unsafe("commit")).then(
-      (answer) => {
-        this.#answered();
-        if (failure !== undefined) throw failure;
-        if (answer.command !== "COMMIT") {
-          throw new Error(`The transaction ended with ${answer.command}`);
-        }
-        return results;
-      },
-      (error: unknown) => {
-        fail(error);
-        this.#answered();
-        throw failure;
-      },
-    );
-  }
-
-  /**
    * Sends one statement, or a text of several without values, as it is and in whatever state the
    * connection is.
    *
    * @throws AppError `not_ready` when the connection is lost; postgres.PostgresError from the server
    */
   send(statement: OutgoingStatement | string): Promise<Rows> {
-    this.#expectAnswer();
+    this.#requireOpen();
+    this.#silence.expectAnswer();
     const query =
       typeof statement === "string" ? this.#client.unsafe(statement) : this.#prepare(statement);
     return this.#start(query).then(
       (rows) => {
-        this.#answered();
+        this.#silence.answered();
         return rows;
       },
       (error: unknown) => {
         const failure = this.#failed(error);
-        this.#answered();
+        this.#silence.answered();
         throw failure;
       },
     );
@@ -313,7 +241,7 @@ export class Connection {
   destroy(reason: Error): void {
     if (!this.#isOpen) return;
     this.#isOpen = false;
-    clearInterval(this.#silenceTimer);
+    this.#silence.stop();
     const error = lost(reason);
     for (const callback of this.#onLost) callback(error);
     this.#onLost.clear();
@@ -325,11 +253,10 @@ export class Connection {
 
   #prepare(statement: OutgoingStatement): Query {
     const query = this.#client.unsafe(statement.text, [], {
-      prepare: statement.isPrepared,
+      prepare: false,
       // Not in the types: without it, `unsafe` without arguments uses the simple protocol.
       simple: false,
     } as postgres.UnsafeQueryOptions);
-    if (statement.isPrepared) void Object.defineProperty(query, "retried", NOT_RETRIED);
     // Arguments handed to `unsafe` make postgres.js ask the server for their types before it binds
     // them: one more round trip, in the middle of a transaction that others are queued behind. Ours
     // are text already, so they are put where it would put them after that question.
@@ -346,17 +273,6 @@ export class Connection {
     if (!this.#isOpen) throw lost(new Error("The connection was closed before"));
   }
 
-  #expectAnswer(): void {
-    this.#requireOpen();
-    if (this.#waiting === 0) this.#silentTicks = 0;
-    this.#waiting += 1;
-  }
-
-  #answered(): void {
-    this.#waiting -= 1;
-    this.#silentTicks = 0;
-  }
-
   /** The server's own errors leave the connection usable; anything else ends it. */
   #failed(error: unknown): unknown {
     if (error instanceof postgres.PostgresError && error.severity === "ERROR") return error;
@@ -368,33 +284,12 @@ export class Connection {
 
 type Query = ReturnType<postgres.Sql["unsafe"]>;
 
-/** What postgres.js (connection.js, query.js) keeps on a query and leaves out of its types. */
+/** What postgres.js (query.js) keeps on a query and leaves out of its types. */
 interface QueryState {
-  statement: { name: string; columns?: unknown } | null;
-  cancelled: unknown;
   reject: (error: unknown) => void;
 }
 
-/**
- * postgres.js sends a prepared statement whose plan is stale once more by itself, and marks it with
- * `retried` first. By then `commit` is on its way: it would run outside the transaction, behind other
- * tenants' ones, and its error would be told too late. Marked as cancelled it is not sent.
- */
-const NOT_RETRIED: PropertyDescriptor & ThisType<QueryState> = {
-  set(error: unknown) {
-    this.cancelled = true;
-    this.reject(error);
-  },
-};
-
-/** The server keeps what it could parse and describe, so what has columns (or none, as a list). */
-function tellName(query: Query, { isPrepared, onPrepared }: OutgoingStatement): void {
-  if (!isPrepared || !onPrepared) return;
-  const { statement } = query as unknown as QueryState;
-  if (statement?.columns !== undefined) onPrepared(statement.name);
-}
-
-function lost(reason: Error): AppError {
+export function lost(reason: Error): AppError {
   return new AppError("not_ready", "The connection to the database was lost. Try again.", {
     cause: reason,
     retryAfterSeconds: 1,
@@ -403,7 +298,7 @@ function lost(reason: Error): AppError {
 
 /** Opens the transaction and takes on the scope, as one message of the simple protocol. */
 export function beginText({ role, schema }: Scope): string {
-  return `begin; set local role ${role}; set local search_path to ${schema}`;
+  return `begin; set local role ${role}; set local search_path to ${schema || "''"}`;
 }
 
 /** An open socket that sends what it is given at once. */

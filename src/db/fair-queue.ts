@@ -43,6 +43,17 @@ export class FairQueue<Job> {
     return undefined;
   }
 
+  /** Takes one out, wherever it stands. @returns whether it was there */
+  remove(key: string, job: Job): boolean {
+    const jobs = this.#byKey.get(key) ?? [];
+    const index = jobs.indexOf(job);
+    if (index === -1) return false;
+    jobs.splice(index, 1);
+    if (jobs.length === 0) this.#byKey.delete(key);
+    this.#length -= 1;
+    return true;
+  }
+
   /** Everything, the queue left empty. */
   takeAll(): Job[] {
     const jobs = [...this.#byKey.values()].flat();

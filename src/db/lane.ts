@@ -1,17 +1,16 @@
 import postgres from "postgres";
 import { AppError } from "../errors.ts";
-import {
-  Connection,
-  type ConnectionOptions,
-  type OutgoingStatement,
-  type Rows,
-  type Scope,
-} from "./connection.ts";
+import type { Scope } from "./connection.ts";
 import { FairQueue } from "./fair-queue.ts";
+import {
+  LaneConnection,
+  type LaneConnectionOptions,
+  type LaneStatement,
+} from "./lane-connection.ts";
 import { type Prepared, PreparedStatements } from "./prepared-statements.ts";
 import type { Statement } from "./sql.ts";
 
-export interface LaneOptions extends ConnectionOptions {
+export interface LaneOptions extends LaneConnectionOptions {
   /** Statements the connection keeps prepared at most. */
   readonly preparedMax: number;
   /** Transactions under way on the connection at most; the rest wait here, where they can be moved. */
@@ -30,10 +29,7 @@ export interface LaneOptions extends ConnectionOptions {
  */
 const SCHEMAS_PER_CONNECTION_MAX = 4_000;
 
-/** Deallocated statements after which a connection is replaced: the driver keeps about 2 KB of each. */
-const DEALLOCATED_PER_CONNECTION_MAX = 5_000;
-
-/** Statements deallocated in one message. */
+/** Statements given up in one message. */
 const DEALLOCATE_BATCH = 64;
 
 /** Pause before the next try to open a connection, in milliseconds: doubled up to the last. */
@@ -56,17 +52,11 @@ const STALE_STATEMENT_CODES = new Set([
   "22003", // value … is out of range for type …
 ]);
 
-/**
- * The first error of a transaction that could not begin: the `commit` before it, another tenant's, was
- * cancelled and left a failed transaction, which this one's `commit` has ended.
- */
-const NOT_BEGUN_CODE = "25P02";
-
 interface Job {
   readonly scope: Scope;
   readonly statements: readonly Statement[];
   readonly isRetry: boolean;
-  readonly resolve: (rows: Rows[]) => void;
+  readonly resolve: (rows: object[][]) => void;
   readonly reject: (error: unknown) => void;
 }
 
@@ -120,7 +110,7 @@ export class Lane {
    * @throws AppError `overloaded` when the queue is full, `not_ready` when the connection is lost
    *   with the transaction on its way; postgres.PostgresError from the server
    */
-  run(scope: Scope, statements: readonly Statement[]): Promise<Rows[]> {
+  run(scope: Scope, statements: readonly Statement[]): Promise<object[][]> {
     if (this.#isClosed) throw new AppError("not_ready", "The service is stopping.");
     const { queueMax, queuePerTenantMax } = this.#options;
     if (
@@ -169,7 +159,7 @@ export class Lane {
       await new Promise((resolve) => setTimeout(resolve, delayMs));
       if (this.#isClosed) return;
       try {
-        const connection = await Connection.open(this.#options);
+        const connection = await LaneConnection.open(this.#options);
         const backend: Backend = {
           connection,
           prepared: new PreparedStatements(this.#options.preparedMax),
@@ -200,16 +190,11 @@ export class Lane {
   #send(backend: Backend, job: Job): void {
     const tag = job.scope.schema;
     const uses: Prepared[] = [];
-    const outgoing: OutgoingStatement[] = job.statements.map(({ text, values }) => {
-      const use = backend.prepared.next(tag, text);
-      if (!use) return { text: `/*${tag}*/ ${text}`, values, isPrepared: false };
-      uses.push(use);
-      return {
-        text: use.text,
-        values,
-        isPrepared: true,
-        onPrepared: (name) => backend.prepared.keptAs(use, name),
-      };
+    const outgoing: LaneStatement[] = job.statements.map(({ text, values }) => {
+      const prepared = backend.prepared.next(tag, text);
+      if (prepared) uses.push(prepared);
+      // The tag is for who looks into pg_stat_activity.
+      return { text: `/*${tag}*/ ${text}`, values, prepared };
     });
     backend.schemas.add(tag);
     backend.inFlight += 1;
@@ -230,10 +215,11 @@ export class Lane {
       (error: unknown) => {
         const code = error instanceof postgres.PostgresError ? error.code : "";
         const isStale = uses.length > 0 && STALE_STATEMENT_CODES.has(code);
-        for (const use of uses) if (isStale || use.name === undefined) backend.prepared.forget(use);
+        for (const use of uses)
+          if (isStale || use.columns === undefined) backend.prepared.forget(use);
         settle();
         // The transaction was rolled back, so it may run once more, planned anew.
-        if ((isStale || code === NOT_BEGUN_CODE) && !job.isRetry && !this.#isClosed) {
+        if (isStale && !job.isRetry && !this.#isClosed) {
           this.#waiting.unshift(tag, { ...job, isRetry: true });
           this.#pump();
         } else {
@@ -246,14 +232,8 @@ export class Lane {
   /** Keeps the backend within its budgets, or lets it go. */
   #tidy(backend: Backend): void {
     const surplus = backend.prepared.takeSurplus(DEALLOCATE_BATCH);
-    if (surplus.length > 0) {
-      const text = surplus.map((name) => `deallocate "${name}"`).join("; ");
-      backend.connection.send(text).catch(() => undefined);
-    }
-    if (
-      backend.schemas.size > SCHEMAS_PER_CONNECTION_MAX ||
-      backend.prepared.deallocated > DEALLOCATED_PER_CONNECTION_MAX
-    ) {
+    if (surplus.length > 0) backend.connection.deallocate(surplus).catch(() => undefined);
+    if (backend.schemas.size > SCHEMAS_PER_CONNECTION_MAX) {
       this.#current = undefined;
       const leaving = backend.connection.close().finally(() => this.#leaving.delete(leaving));
       this.#leaving.add(leaving);
@@ -262,7 +242,7 @@ export class Lane {
 }
 
 interface Backend {
-  readonly connection: Connection;
+  readonly connection: LaneConnection;
   readonly prepared: PreparedStatements;
   readonly schemas: Set<string>;
   inFlight: number;

@@ -22,6 +22,10 @@ export class RevocableCache<Value> {
     this.#ageMaxMs = ageMaxMs;
   }
 
+  /** How often it was asked and could answer, and could not. */
+  hits = 0;
+  misses = 0;
+
   get size(): number {
     return this.#entries.size;
   }
@@ -37,7 +41,11 @@ export class RevocableCache<Value> {
   /** What is kept under `key`, or what `load` gives; of calls at the same time one loads. */
   async get(key: string, load: () => Promise<Value>): Promise<Value> {
     const kept = this.peek(key);
-    if (kept !== undefined) return kept;
+    if (kept !== undefined) {
+      this.hits += 1;
+      return kept;
+    }
+    this.misses += 1;
     const underway = this.#feed.isAlive ? this.#loading.get(key) : undefined;
     return underway ?? this.reload(key, load);
   }

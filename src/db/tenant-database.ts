@@ -1,6 +1,8 @@
 import type { ConnectionOptions, Scope } from "./connection.ts";
 import { Lane } from "./lane.ts";
+import type { SlowStatements } from "./slow-statements.ts";
 import { type RunSql, type SqlValue, sql, type Statement } from "./sql.ts";
+import type { TraceStatements } from "../tracing.ts";
 import { type TenantSql, TransactionPool } from "./transactions.ts";
 
 /**
@@ -38,6 +40,10 @@ export interface TenantDatabaseOptions {
   readonly transactionConnections: number;
   /** Statements each shared connection keeps prepared. */
   readonly preparedPerLaneMax: number;
+  /** Told of statements that take long. */
+  readonly slow?: SlowStatements;
+  /** Runs statements as a part of what is traced. */
+  readonly trace?: TraceStatements | undefined;
   /** Instead of {@link LANE_TIMEOUTS}, for statements on shared connections. */
   readonly laneTimeouts?: Partial<Timeouts>;
   /** Instead of {@link TRANSACTION_TIMEOUTS}. */
@@ -54,7 +60,7 @@ type Timeouts = Pick<
 export const REGISTRY_ROLE = "ouvira_registry";
 
 /** An empty `search_path`: registry tables are written out, `public.tenants`. */
-const REGISTRY_SCOPE: Scope = { role: REGISTRY_ROLE, schema: "''" };
+const REGISTRY_SCOPE: Scope = { role: REGISTRY_ROLE, schema: "" };
 
 /**
  * Transactions on their way on one shared connection. The server runs them one after the other;
@@ -94,19 +100,24 @@ export class TenantDatabase {
   readonly #lanes: readonly Lane[];
   readonly #registryLane: Lane;
   readonly #transactions: TransactionPool;
+  readonly #trace: TraceStatements | undefined;
 
   constructor({
     url,
     lanes,
     transactionConnections,
     preparedPerLaneMax,
+    slow,
+    trace,
     laneTimeouts,
     transactionTimeouts,
   }: TenantDatabaseOptions) {
+    this.#trace = trace;
     const laneOptions = {
       ...LANE_TIMEOUTS,
       ...laneTimeouts,
       url,
+      slow,
       preparedMax: preparedPerLaneMax,
       pipelineMax: PIPELINE_MAX,
       pipelinePerTenantMax: PIPELINE_MAX / 2,
@@ -129,8 +140,15 @@ export class TenantDatabase {
       ...transactionTimeouts,
       url,
       applicationName: "ouvira transaction",
+      slow,
       connectionsMax: transactionConnections,
+      // A quarter, one at least, is left to the others.
+      connectionsPerTenantMax: Math.max(
+        1,
+        transactionConnections - Math.ceil(transactionConnections / 4),
+      ),
       queueMax: TRANSACTION_QUEUE_MAX,
+      queuePerTenantMax: TRANSACTION_QUEUE_MAX / 4,
       queueTimeoutMs: TRANSACTION_QUEUE_TIMEOUT_MS,
     });
   }
@@ -153,12 +171,22 @@ export class TenantDatabase {
     const schema = tenantSchema(tenantId);
     const lane = this.#lanes[tenantId % this.#lanes.length];
     if (!lane) throw new RangeError("A tenant database needs at least one lane");
-    return connect({ role: schema, schema }, lane, this.#transactions);
+    return this.#connect({ role: schema, schema }, lane);
   }
 
   /** The way to the registry's tables, with the rights of {@link REGISTRY_ROLE}. */
   get registry(): TenantConnection {
-    return connect(REGISTRY_SCOPE, this.#registryLane, this.#transactions);
+    return this.#connect(REGISTRY_SCOPE, this.#registryLane);
+  }
+
+  #connect(scope: Scope, lane: Lane): TenantConnection {
+    const connection = connect(scope, lane, this.#transactions);
+    return this.#trace ? traced(connection, scope.role, this.#trace) : connection;
+  }
+
+  /** Transactions that have a connection of their own or wait for one. */
+  get transactionLoad(): number {
+    return this.#transactions.load;
   }
 
   /** What the lanes are doing, for metrics and benchmarks. */
@@ -182,6 +210,28 @@ function connect(scope: Scope, lane: Lane, transactions: TransactionPool): Tenan
     },
     transaction<T>(work: (tx: TenantSql) => Promise<T>) {
       return transactions.run(scope, work);
+    },
+    // The rows' types are the caller's word, as in every SQL client.
+  } as TenantConnection;
+}
+
+/** The same connection, each call a span. */
+function traced(
+  connection: TenantConnection,
+  role: string,
+  trace: TraceStatements,
+): TenantConnection {
+  return {
+    query(strings: TemplateStringsArray, ...values: readonly SqlValue[]) {
+      const { text } = sql(strings, ...values);
+      return trace(role, [text], () => connection.query(strings, ...values));
+    },
+    batch(build: (q: typeof sql) => readonly Statement[]) {
+      const texts = build(sql).map(({ text }) => text);
+      return trace(role, texts, () => connection.batch(build));
+    },
+    transaction<T>(work: (tx: TenantSql) => Promise<T>) {
+      return trace(role, "transaction", () => connection.transaction(work));
     },
     // The rows' types are the caller's word, as in every SQL client.
   } as TenantConnection;

@@ -7,6 +7,8 @@ import {
   type Rows,
   type Scope,
 } from "./connection.ts";
+import { FairQueue } from "./fair-queue.ts";
+import type { SlowStatements } from "./slow-statements.ts";
 import { type SqlValue, sql } from "./sql.ts";
 
 /**
@@ -37,10 +39,16 @@ export interface TenantSql {
 export interface TransactionPoolOptions extends ConnectionOptions {
   /** Connections, so transactions at once, at most. */
   readonly connectionsMax: number;
+  /** Of these, one tenant's at most: some are left to the others. */
+  readonly connectionsPerTenantMax: number;
   /** Transactions waiting for a connection at most; past it `overloaded`. */
   readonly queueMax: number;
+  /** Of these, one tenant's at most: a loud one is told before it keeps the others out. */
+  readonly queuePerTenantMax: number;
   /** How long a transaction waits for a connection. */
   readonly queueTimeoutMs: number;
+  /** Told of statements that take long. */
+  readonly slow?: SlowStatements | undefined;
 }
 
 /**
@@ -66,8 +74,10 @@ interface Waiter {
 export class TransactionPool {
   readonly #options: TransactionPoolOptions;
   readonly #idle: Slot[] = [];
-  readonly #waiters: Waiter[] = [];
+  readonly #waiters = new FairQueue<Waiter>();
   readonly #slots = new Set<Slot>();
+  /** Transactions that have a connection, by schema; only of those that have some. */
+  readonly #running = new Map<string, number>();
   #isClosed = false;
 
   constructor(options: TransactionPoolOptions) {
@@ -89,20 +99,20 @@ export class TransactionPool {
    *   postgres.PostgresError from the server
    */
   async run<T>(scope: Scope, work: (tx: TenantSql) => Promise<T>): Promise<T> {
-    const slot = await this.#take();
+    const slot = await this.#take(scope.schema);
     try {
       const connection = await this.#connectionOf(slot);
       slot.schemas.add(scope.schema);
-      return await runTransaction(connection, scope, work);
+      return await runTransaction(connection, scope, work, this.#options.slow);
     } finally {
-      this.#giveBack(slot);
+      this.#giveBack(slot, scope.schema);
     }
   }
 
   /** Refuses new transactions, waits for those that run and closes every connection. */
   async close(): Promise<void> {
     this.#isClosed = true;
-    for (const waiter of this.#waiters.splice(0)) waiter.refuse(stopping());
+    for (const waiter of this.#waiters.takeAll()) waiter.refuse(stopping());
     await Promise.all([...this.#idle].map((slot) => this.#discard(slot)));
     while (this.#slots.size > 0) {
       // A transaction that hangs is ended by idle_in_transaction_session_timeout and
@@ -113,33 +123,52 @@ export class TransactionPool {
 
   readonly #onDiscard: (() => void)[] = [];
 
-  #take(): Promise<Slot> {
+  #take(schema: string): Promise<Slot> {
     if (this.#isClosed) throw stopping();
-    const idle = this.#idle.pop();
-    if (idle) return Promise.resolve(idle);
-    if (this.#slots.size < this.#options.connectionsMax) {
-      const slot: Slot = { connection: undefined, schemas: new Set() };
-      this.#slots.add(slot);
+    const slot = this.#mayRun(schema) ? this.#free() : undefined;
+    if (slot) {
+      this.#count(schema, 1);
       return Promise.resolve(slot);
     }
-    if (this.#waiters.length >= this.#options.queueMax) throw overloaded();
+    const { queueMax, queuePerTenantMax, queueTimeoutMs } = this.#options;
+    if (this.#waiters.length >= queueMax || this.#waiters.lengthOf(schema) >= queuePerTenantMax) {
+      throw overloaded();
+    }
     return new Promise((resolve, reject) => {
       const timer = setTimeout(() => {
-        this.#waiters.splice(this.#waiters.indexOf(waiter), 1);
-        reject(overloaded());
-      }, this.#options.queueTimeoutMs);
+        if (this.#waiters.remove(schema, waiter)) reject(overloaded());
+      }, queueTimeoutMs);
       const waiter: Waiter = {
-        take: (slot) => {
+        take: (taken) => {
           clearTimeout(timer);
-          resolve(slot);
+          resolve(taken);
         },
         refuse: (error) => {
           clearTimeout(timer);
           reject(error);
         },
       };
-      this.#waiters.push(waiter);
+      this.#waiters.push(schema, waiter);
     });
+  }
+
+  /** A connection that nobody uses, or one more where there may be one. */
+  #free(): Slot | undefined {
+    const idle = this.#idle.pop();
+    if (idle || this.#slots.size >= this.#options.connectionsMax) return idle;
+    const slot: Slot = { connection: undefined, schemas: new Set() };
+    this.#slots.add(slot);
+    return slot;
+  }
+
+  #mayRun(schema: string): boolean {
+    return (this.#running.get(schema) ?? 0) < this.#options.connectionsPerTenantMax;
+  }
+
+  #count(schema: string, change: 1 | -1): void {
+    const running = (this.#running.get(schema) ?? 0) + change;
+    if (running > 0) this.#running.set(schema, running);
+    else this.#running.delete(schema);
   }
 
   async #connectionOf(slot: Slot): Promise<Connection> {
@@ -151,14 +180,27 @@ export class TransactionPool {
     return slot.connection;
   }
 
-  #giveBack(slot: Slot): void {
+  #giveBack(slot: Slot, schema: string): void {
+    this.#count(schema, -1);
     if (this.#isClosed) {
       void this.#discard(slot);
       return;
     }
-    const waiter = this.#waiters.shift();
-    if (waiter) waiter.take(slot);
-    else this.#idle.push(slot);
+    this.#idle.push(slot);
+    // Several may go: of one who had its most running, and of another who waited for a connection.
+    for (;;) {
+      if (this.#idle.length === 0 && this.#slots.size >= this.#options.connectionsMax) return;
+      let next: string | undefined;
+      const waiter = this.#waiters.take((waiting) => {
+        if (!this.#mayRun(waiting)) return false;
+        next = waiting;
+        return true;
+      });
+      const free = waiter && this.#free();
+      if (!waiter || !free || next === undefined) return;
+      this.#count(next, 1);
+      waiter.take(free);
+    }
   }
 
   async #discard(slot: Slot): Promise<void> {
@@ -172,6 +214,7 @@ async function runTransaction<T>(
   connection: Connection,
   scope: Scope,
   work: (tx: TenantSql) => Promise<T>,
+  slow: SlowStatements | undefined,
 ): Promise<T> {
   // The mark that keeps a callback that outlives its transaction, or its backend, from writing into
   // the next one's.
@@ -199,7 +242,8 @@ async function runTransaction<T>(
   };
   const query = (strings: TemplateStringsArray, ...parameters: SqlValue[]) => {
     const { text, values } = sql(strings, ...parameters);
-    return watch(send({ text: `/*${scope.schema}*/ ${text}`, values, isPrepared: false }));
+    const sent = send({ text: `/*${scope.schema}*/ ${text}`, values });
+    return watch(slow ? slow.watch(scope.schema, text, sent) : sent);
   };
   const inSavepoint = async <R>(inner: () => Promise<R>): Promise<R> => {
     savepoints += 1;

@@ -4,6 +4,7 @@ import { createRequire } from "node:module";
 import path from "node:path";
 import type { FastifyPluginAsync, FastifyReply, FastifyRequest } from "fastify";
 import { stringify } from "yaml";
+import type { ContentSecurityPolicy } from "./security-headers.ts";
 
 const { resolve } = createRequire(import.meta.url);
 const SWAGGER_UI_DIR = path.join(
@@ -29,7 +30,7 @@ interface Viewer {
   body: string;
   /** By name, each read when it is first asked for. */
   files: Readonly<Record<string, () => Promise<string>>>;
-  contentSecurityPolicy: Readonly<Record<string, readonly string[]>>;
+  contentSecurityPolicy: ContentSecurityPolicy;
 }
 
 /** Everything from this server, no text as code, no frame around it. */
@@ -131,15 +132,9 @@ export const apiDocumentRoutes: FastifyPluginAsync = async (app) => {
   );
 
   for (const viewer of [SWAGGER_UI, REDOC]) {
-    const helmet = {
-      contentSecurityPolicy: {
-        useDefaults: false,
-        directives: Object.fromEntries(
-          Object.entries(viewer.contentSecurityPolicy).map(([name, values]) => [name, [...values]]),
-        ),
-      },
-    };
-    app.get(`${viewer.path}/`, { ...options, helmet }, (request, reply) =>
+    const { contentSecurityPolicy } = viewer;
+    const page = { ...options, config: { ...options.config, contentSecurityPolicy } };
+    app.get(`${viewer.path}/`, page, (request, reply) =>
       send(request, reply, "text/html; charset=utf-8", contentOf(pageOf(viewer, request.url))),
     );
     for (const [name, read] of Object.entries(viewer.files)) {

@@ -194,11 +194,20 @@ export function bearerToken(request: FastifyRequest): string {
 
 const JoseHeader = z.object({ kid: z.string() });
 
+/** Headers read before: those of one key are the same in all of its tokens. */
+const kidByHeader = new Map<string, string>();
+const HEADERS_MAX = 100;
+
 /** Which key a token says it was signed with; nothing else of its header is believed. */
 export function keyIdOf(token: string): string | undefined {
-  const [header = ""] = token.split(".", 1);
+  const header = token.slice(0, Math.max(0, token.indexOf(".")));
+  const known = kidByHeader.get(header);
+  if (known !== undefined) return known;
   try {
-    return JoseHeader.parse(JSON.parse(Buffer.from(header, "base64url").toString())).kid;
+    const { kid } = JoseHeader.parse(JSON.parse(Buffer.from(header, "base64url").toString()));
+    if (kidByHeader.size >= HEADERS_MAX) kidByHeader.clear();
+    kidByHeader.set(header, kid);
+    return kid;
   } catch {
     return undefined;
   }

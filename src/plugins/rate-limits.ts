@@ -169,8 +169,9 @@ export const rateLimitEnforcementPlugin = fastifyPlugin(async (app: FastifyInsta
     if (!showsToken) await app.limits.countAnonymous(request, reply);
     if (limits) await app.limits.countByNetwork(request, reply);
   });
-  app.addHook("preHandler", async (request, reply) => {
-    if (request.routeOptions.config.limits) await app.limits.countBySubject(request, reply);
+  app.addHook("preHandler", (request, reply, done) => {
+    if (!request.routeOptions.config.limits) done();
+    else app.limits.countBySubject(request, reply).then(() => done(), done);
   });
 });
 

@@ -1,11 +1,18 @@
 import cors from "@fastify/cors";
-import helmet from "@fastify/helmet";
-import type { FastifyInstance, FastifyRequest } from "fastify";
+import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import fastifyPlugin from "fastify-plugin";
 import { AppError } from "../errors.ts";
 import type { Services } from "../services.ts";
-import { isName } from "./tenant.ts";
 import { isSafeMethod } from "../methods.ts";
+import { type ContentSecurityPolicy, securityHeaders } from "./security-headers.ts";
+import { isName } from "./tenant.ts";
+
+declare module "fastify" {
+  interface FastifyContextConfig {
+    /** Of a route that answers a page; any other answers nothing that a browser could run. */
+    contentSecurityPolicy?: ContentSecurityPolicy;
+  }
+}
 
 /** Answers of the API that a page of another origin may read besides the body. */
 const EXPOSED_HEADERS = [
@@ -20,10 +27,8 @@ const EXPOSED_HEADERS = [
 /** How long a browser remembers a preflight's answer: Chromium's upper bound. */
 const PREFLIGHT_AGE_SECONDS = 7_200;
 
-const HSTS_SECONDS = 31_536_000;
-
 /** Paths that load balancers and monitors ask for under whatever name they know the host. */
-const PROBES = new Set(["/healthz", "/readyz", "/metrics"]);
+export const PROBES: ReadonlySet<string> = new Set(["/healthz", "/readyz", "/metrics"]);
 
 /**
  * Paths for which no preflight allows another origin anything. Their routes turn CORS off themselves
@@ -40,10 +45,25 @@ export const securityPlugin = fastifyPlugin<{ services: Services }>(
     const { config, directory } = services;
     const isProduction = config.appEnv === "production";
 
-    app.addHook("onRequest", async (request, reply) => {
-      reply.header("x-request-id", request.id);
+    const common = securityHeaders(isProduction);
+    const own = new Map<ContentSecurityPolicy, Readonly<Record<string, string>>>();
+    app.addHook("onRoute", ({ config: route }) => {
+      const policy = route?.contentSecurityPolicy;
+      if (policy) own.set(policy, securityHeaders(isProduction, policy));
+    });
+    app.addHook("onRequest", (request, reply, done) => {
+      const policy = request.routeOptions.config.contentSecurityPolicy;
+      reply.headers((policy && own.get(policy)) ?? common).header("x-request-id", request.id);
+      done();
+    });
+    if (isProduction) app.addHook("onRequest", refuseStrangers);
+
+    async function refuseStrangers(
+      request: FastifyRequest,
+      reply: FastifyReply,
+    ): Promise<FastifyReply | undefined> {
       const path = request.url.split("?")[0]?.replace(/\/+$/, "") ?? "";
-      if (!isProduction || PROBES.has(path)) return;
+      if (PROBES.has(path)) return undefined;
       const host = request.hostname.toLowerCase();
       if (!(await isHostAllowed(host))) {
         throw new AppError("bad_host", "This host name is not served here.");
@@ -55,7 +75,8 @@ export const securityPlugin = fastifyPlugin<{ services: Services }>(
       if (origin !== undefined && !isSafeMethod(request.method) && !isOriginTrusted(origin, host)) {
         throw new AppError("origin_refused", "Requests from this origin are refused.");
       }
-    });
+      return undefined;
+    }
 
     async function isHostAllowed(host: string): Promise<boolean> {
       if (!isName(host)) return false;
@@ -75,30 +96,23 @@ export const securityPlugin = fastifyPlugin<{ services: Services }>(
       );
     }
 
-    await app.register(helmet, {
-      hsts: isProduction ? { maxAge: HSTS_SECONDS, includeSubDomains: true } : false,
-      // Other origins read the API through CORS; nothing else here is for embedding.
-      crossOriginResourcePolicy: { policy: "same-site" },
-      contentSecurityPolicy: {
-        useDefaults: false,
-        directives: { defaultSrc: ["'none'"], frameAncestors: ["'none'"] },
-      },
+    app.addHook("onRequest", (request, reply, done) => {
+      if (request.method === "OPTIONS" && request.url.startsWith(SAME_ORIGIN_PREFIX)) {
+        reply.callNotFound();
+      } else {
+        done();
+      }
     });
     await app.register(cors, {
-      delegator: (request, callback) => {
-        const isRefused = request.url?.startsWith(SAME_ORIGIN_PREFIX) ?? false;
-        callback(null, {
-          origin: isRefused ? false : (config.corsAllowedOrigins?.slice() ?? true),
-          // OPTIONS without an origin asks for nothing, and is answered like one.
-          strictPreflight: false,
-          methods: ["GET", "POST", "PUT", "PATCH", "DELETE"],
-          allowedHeaders: ["authorization", "content-type", "x-tenant"],
-          exposedHeaders: EXPOSED_HEADERS,
-          maxAge: PREFLIGHT_AGE_SECONDS,
-          // Tokens travel in a header; no cookie is set or read.
-          credentials: false,
-        });
-      },
+      origin: config.corsAllowedOrigins?.slice() ?? true,
+      // OPTIONS without an origin asks for nothing, and is answered like one.
+      strictPreflight: false,
+      methods: ["GET", "POST", "PUT", "PATCH", "DELETE"],
+      allowedHeaders: ["authorization", "content-type", "x-tenant"],
+      exposedHeaders: EXPOSED_HEADERS,
+      maxAge: PREFLIGHT_AGE_SECONDS,
+      // Tokens travel in a header; no cookie is set or read.
+      credentials: false,
     });
   },
 );

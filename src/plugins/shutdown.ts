@@ -10,7 +10,8 @@ export const shutdownPlugin = fastifyPlugin(async (app: FastifyInstance) => {
   app.addHook("preClose", async () => {
     isStopping = true;
   });
-  app.addHook("onSend", async (_request, reply) => {
+  app.addHook("onSend", (_request, reply, _payload, done) => {
     if (isStopping) reply.header("connection", "close");
+    done();
   });
 });

@@ -40,6 +40,11 @@ export class TenantDirectory {
     this.#cache = new RevocableCache(feed, NAMES_MAX, AGE_MAX_MS);
   }
 
+  /** What is remembered, for monitors. */
+  get cache(): RevocableCache<unknown> {
+    return this.#cache;
+  }
+
   /** The tenant of a subdomain (lower case), or undefined. */
   async findBySubdomain(subdomain: string): Promise<Tenant | undefined> {
     const tenant = await this.#cache.get(`subdomain ${subdomain}`, async () => {

@@ -1,0 +1,95 @@
+import { z } from "zod";
+import { getRequest, HttpLoad } from "./http-load.ts";
+import { type ReadName, READS } from "./http-reads.ts";
+import { MEMBER } from "./http-seed.ts";
+import type { Draw } from "./load.ts";
+
+/** Logins under way at once. */
+const CONCURRENCY = 16;
+
+const Answer = z.object({ tokens: z.object({ access: z.string() }) });
+
+/** A member of every tenant, logged in, and the requests they send. */
+export class Callers {
+  readonly #port: number;
+  readonly #tokens: readonly string[];
+  /** Made when they are first sent: of ten reads of thousands of tenants few are drawn in a short round. */
+  readonly #requests = new Map<string, Buffer>();
+
+  private constructor(port: number, tokens: readonly string[]) {
+    this.#port = port;
+    this.#tokens = tokens;
+  }
+
+  /** Logs the member of the tenants 1 to `count` in. */
+  static async logIn(port: number, count: number): Promise<Callers> {
+    const tokens = Array.from({ length: count }, () => "");
+    let begun = 0;
+    await Promise.all(
+      Array.from({ length: CONCURRENCY }, async () => {
+        while (begun < count) {
+          const index = begun;
+          begun += 1;
+          const response = await fetch(`http://127.0.0.1:${port}/api/auth/login/`, {
+            method: "POST",
+            headers: { "x-tenant": `tenant-${index + 1}`, "content-type": "application/json" },
+            body: JSON.stringify({ identifier: MEMBER.email, password: MEMBER.password }),
+          });
+          tokens[index] = Answer.parse(await response.json()).tokens.access;
+        }
+      }),
+    );
+    return new Callers(port, tokens);
+  }
+
+  /** One read of one tenant, counted from 0, and its answer. */
+  async ask(tenant: number, name: ReadName): Promise<{ status: number; body: string }> {
+    const load = await HttpLoad.open(this.#port, 1);
+    try {
+      return await load.ask(this.#request(tenant, name));
+    } finally {
+      load.close();
+    }
+  }
+
+  /** One read of tenants that are drawn. */
+  one(name: ReadName, draw: Draw): () => Buffer {
+    return () => this.#request(draw(), name);
+  }
+
+  /** Reads that are drawn, of tenants that are drawn. */
+  mix(names: readonly ReadName[], draw: Draw): () => Buffer {
+    return () => this.#request(draw(), drawn(names));
+  }
+
+  /** The bound's read of one row. */
+  boundRow(name: ReadName): () => Buffer {
+    const request = getRequest(`/row/${name}/`);
+    return () => request;
+  }
+
+  /** The bound's reads, drawn. */
+  boundMix(names: readonly ReadName[]): () => Buffer {
+    const requests = names.map((name) => getRequest(`/read/${name}/`));
+    return () => drawn(requests);
+  }
+
+  #request(tenant: number, name: ReadName): Buffer {
+    const key = `${tenant} ${name}`;
+    let request = this.#requests.get(key);
+    if (!request) {
+      request = getRequest(READS[name].path, {
+        "x-tenant": `tenant-${tenant + 1}`,
+        authorization: `Bearer ${this.#tokens[tenant]}`,
+      });
+      this.#requests.set(key, request);
+    }
+    return request;
+  }
+}
+
+function drawn<T>(items: readonly T[]): T {
+  const item = items[Math.floor(Math.random() * items.length)];
+  if (item === undefined) throw new RangeError("There is nothing to draw from");
+  return item;
+}

@@ -1,0 +1,219 @@
+import { chmod, mkdtemp, readFile, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { parseArgs } from "node:util";
+import { PasswordHasher } from "../src/auth/passwords.ts";
+import { type Config, readConfig } from "../src/config.ts";
+import { withAdmin } from "../src/db/admin.ts";
+import { openDatabase, type OpenDatabase } from "../src/db/open-database.ts";
+import { migrateRegistry } from "../src/db/registry-migrations.ts";
+import { tenantSchema } from "../src/db/tenant-database.ts";
+import { Callers } from "./http-callers.ts";
+import { measureLogins, measureReads, measureStarts, type ReadCase } from "./http-measure.ts";
+import { build, greatestBackend, startBound, startService } from "./http-processes.ts";
+import { type Figures, judge, printReport, writePage } from "./http-report.ts";
+import { READ_NAMES } from "./http-reads.ts";
+import { MEMBER, seedTenants } from "./http-seed.ts";
+import { uniform, zipf } from "./load.ts";
+import { describeMachine, memoryOf } from "./machine.ts";
+
+/** Connections of the service's lanes, and of the bound's pool. */
+const CONNECTIONS = 8;
+
+const HELP = `npm run bench -- http [options]
+
+  --sizes A,B    tenants that are asked; as many as the greatest are made (100,1000,5000)
+  --rounds N     rounds of every case (5)
+  --seconds N    seconds of every case in a round (2)
+  --parts A,B    some of: reads, logins, starts (all three)
+  --only TEXT    only the reads that have this in their name
+  --profile DIR  where the service writes what its CPU did (node --cpu-prof)
+  --keep DIR     a folder whose database is used and stays, so that tenants are made once
+  --write        puts the tables into docs/PERFORMANCE.md
+  --quick        20,50 tenants and short rounds, to try it: the figures mean nothing
+`;
+
+/** Runs the benchmark of docs/PERFORMANCE.md. @returns whether every target was met */
+export async function run(args: readonly string[]): Promise<boolean> {
+  const { values } = parseArgs({
+    args: [...args],
+    options: {
+      sizes: { type: "string" },
+      rounds: { type: "string" },
+      seconds: { type: "string" },
+      parts: { type: "string", default: "reads,logins,starts" },
+      only: { type: "string", default: "" },
+      profile: { type: "string" },
+      keep: { type: "string" },
+      write: { type: "boolean", default: false },
+      quick: { type: "boolean", default: false },
+      help: { type: "boolean", default: false },
+    },
+  });
+  if (values.help) {
+    console.log(HELP);
+    return true;
+  }
+  const sizes = (values.sizes ?? (values.quick ? "20,50" : "100,1000,5000")).split(",").map(Number);
+  const timing = {
+    rounds: Number(values.rounds ?? (values.quick ? 1 : 5)),
+    seconds: Number(values.seconds ?? (values.quick ? 0.5 : 2)),
+  };
+  build();
+  const dataDir = values.keep ?? (await mkdtemp(path.join(tmpdir(), "ouvira-bench-")));
+  // The server runs as another user when this is root; closed, it would put its files elsewhere.
+  await chmod(dataDir, 0o755);
+  const config = readConfig({ APP_ENV: "local", DATA_DIR: dataDir, LOG_LEVEL: "silent" });
+  const database = await openDatabase(config);
+  try {
+    await prepare(config, database, Math.max(...sizes));
+    const figures = await measure(config, database, {
+      sizes,
+      timing,
+      parts: new Set(values.parts.split(",")),
+      only: values.only,
+      profileDir: values.profile,
+    });
+    const report = printReport(figures);
+    if (values.write) await writePage(report);
+    return values.quick || judge(figures).every(({ isMet }) => isMet);
+  } finally {
+    await database.stop();
+    if (values.keep === undefined) await rm(dataDir, { recursive: true, force: true });
+  }
+}
+
+/** Makes the tenants that are missing. */
+async function prepare(config: Config, database: OpenDatabase, tenants: number): Promise<void> {
+  await migrateRegistry(database.migrationUrl, database.url);
+  const there = await withAdmin(database.migrationUrl, async (admin) => {
+    const [row] = await admin.query<{ count: number }[]>`
+      select count(*) as count from public.tenants where subdomain like 'tenant-%'`;
+    return row?.count ?? 0;
+  });
+  if (there >= tenants) return;
+  const hasher = new PasswordHasher({ pepper: config.passwordPepper, cost: 4 });
+  const hash = await hasher.hash(MEMBER.password);
+  await seedTenants(database, hash, [there + 1, tenants]);
+  await withAdmin(database.migrationUrl, (admin) => admin.execute("vacuum analyze"), {
+    statementTimeoutMs: 3_600_000,
+  });
+}
+
+interface Plan {
+  readonly sizes: readonly number[];
+  readonly timing: { readonly rounds: number; readonly seconds: number };
+  readonly parts: ReadonlySet<string>;
+  readonly only: string;
+  readonly profileDir: string | undefined;
+}
+
+async function measure(
+  config: Config,
+  database: OpenDatabase,
+  { sizes, timing, parts, only, profileDir }: Plan,
+): Promise<Figures> {
+  const postmaster = Number(
+    (await readFile(path.join(config.dataDir, "postgres", "postmaster.pid"), "utf8")).split(
+      "\n",
+    )[0],
+  );
+  const machine = await describeMachine(database.migrationUrl);
+  const service = await startService(
+    settingsOf(config, database),
+    profileDir === undefined ? [] : ["--cpu-prof", `--cpu-prof-dir=${path.resolve(profileDir)}`],
+  );
+  const schema = await firstSchema(database);
+  const callers = await Callers.logIn(service.port, Math.max(...sizes));
+  await keepAnswers(callers, database, schema);
+  const bound = await startBound(database.migrationUrl, schema, CONNECTIONS);
+  const figures: Figures = { machine, sizes, timing, connections: CONNECTIONS };
+  try {
+    if (parts.has("reads")) {
+      const cases = casesOf(callers, sizes).filter(({ name }) => name.includes(only));
+      figures.reads = await measureReads({ service, bound, postmaster }, cases, timing);
+      figures.memory = {
+        serviceMegabytes: memoryOf(service.pid)?.resident ?? Number.NaN,
+        backendMegabytes: greatestBackend(postmaster),
+      };
+    }
+    if (parts.has("logins")) {
+      figures.logins = await measureLogins(service, database, config, timing);
+    }
+  } finally {
+    await Promise.all([service.stop(), bound.stop()]);
+  }
+  if (parts.has("starts")) figures.starts = await measureStarts(database, timing.rounds);
+  return figures;
+}
+
+/** All that a service has turned on, with limits that are counted and not met. */
+function settingsOf(config: Config, database: OpenDatabase): Record<string, string> {
+  const never = "1000000000/day";
+  return {
+    APP_ENV: "local",
+    DATA_DIR: config.dataDir,
+    DATABASE_URL: database.url,
+    DATABASE_MIGRATION_URL: database.migrationUrl,
+    DATABASE_LANES: String(CONNECTIONS),
+    RATE_LIMIT_AUTHENTICATED: never,
+    RATE_LIMIT_ANONYMOUS: never,
+    RATE_LIMIT_LOGIN: never,
+  };
+}
+
+async function firstSchema(database: OpenDatabase): Promise<string> {
+  return withAdmin(database.migrationUrl, async (admin) => {
+    const [row] = await admin.query<{ id: number }[]>`
+      select id from public.tenants where subdomain = 'tenant-1'`;
+    return tenantSchema(row?.id ?? 0);
+  });
+}
+
+/** Puts the service's own answers where the bound reads them from, a row each. */
+async function keepAnswers(
+  callers: Callers,
+  database: OpenDatabase,
+  schema: string,
+): Promise<void> {
+  await withAdmin(database.migrationUrl, async (admin) => {
+    const table = `${schema}.bench_answers`;
+    await admin.execute(`drop table if exists ${table};
+      create table ${table} (name text primary key, body jsonb not null)`);
+    for (const name of ["listCompanies", "getMyPermissions"] as const) {
+      const { status, body } = await callers.ask(0, name);
+      if (status !== 200) throw new Error(`${name} answered ${status}: ${body}`);
+      await admin.execute(`insert into ${table} values ('${name}', '${body}')`);
+    }
+  });
+}
+
+/** Every read at the least and the greatest number of tenants, mixes above the least. */
+function casesOf(callers: Callers, sizes: readonly number[]): ReadCase[] {
+  const [least = 1] = sizes;
+  const greatest = sizes.at(-1) ?? least;
+  const one = (name: "getProfile" | "listCompanies" | "getMyPermissions", tenants: number) => ({
+    name,
+    tenants,
+    draw: "uniform" as const,
+    ours: callers.one(name, uniform(tenants)),
+    bound: callers.boundRow(name),
+  });
+  const mix = (draw: "uniform" | "zipf", tenants: number) => ({
+    name: "mix" as const,
+    tenants,
+    draw,
+    ours: callers.mix(READ_NAMES, draw === "uniform" ? uniform(tenants) : zipf(tenants)),
+    bound: callers.boundMix(READ_NAMES),
+  });
+  return [
+    ...[...new Set([least, greatest])].flatMap((tenants) => [
+      one("getProfile", tenants),
+      one("listCompanies", tenants),
+      one("getMyPermissions", tenants),
+    ]),
+    ...sizes
+      .filter((tenants) => tenants > least || sizes.length === 1)
+      .flatMap((tenants) => [mix("uniform", tenants), mix("zipf", tenants)]),
+  ];
+}
