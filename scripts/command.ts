@@ -50,8 +50,7 @@ export async function runCommand(work: () => Promise<void>): Promise<void> {
  * of this folder for a server that has others.
  */
 export function readSettings(): Config {
-  const envFile = path.join(ROOT_DIR, ".env");
-  if (existsSync(envFile)) process.loadEnvFile(envFile);
+  loadEnvFile();
   const { DATABASE_URL: url, POSTGRES_DB: database } = process.env;
   return readConfig(
     url || database ? process.env : { APP_ENV: "local", ...process.env },
@@ -72,6 +71,12 @@ export async function withDatabase(
   } finally {
     await database.stop();
   }
+}
+
+/** Adds what `.env` sets to the environment, which wins. */
+export function loadEnvFile(): void {
+  const envFile = path.join(ROOT_DIR, ".env");
+  if (existsSync(envFile)) process.loadEnvFile(envFile);
 }
 
 type OptionTable = NonNullable<ParseArgsConfig["options"]>;

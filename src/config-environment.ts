@@ -5,7 +5,10 @@ import { Rate } from "./config-rate-limits.ts";
 const DAY_SECONDS = 86_400;
 
 const Flag = z.enum(["true", "false"]).transform((text) => text === "true");
-const Whole = (min: number, max: number) => z.coerce.number().int().min(min).max(max);
+const Whole = (min: number, max: number) => {
+  const error = `must be a whole number from ${min} to ${max}`;
+  return z.coerce.number({ error }).int(error).min(min, error).max(max, error);
+};
 const List = z.string().transform((text) =>
   text
     .split(",")

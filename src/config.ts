@@ -127,11 +127,16 @@ export function readConfig(
   environment: NodeJS.ProcessEnv,
   purpose: ConfigPurpose = "serve",
 ): Config {
-  const values = readValues(environment);
+  const { values, misshapen } = readValues(environment);
   const databaseUrl = values.DATABASE_URL ?? urlFromParts(values);
   const isProduction = values.APP_ENV === "production";
-  const findings = findGaps(values, purpose);
-  if (isProduction) findings.push(...findProductionGaps(values, databaseUrl));
+  const gaps = findGaps(values, purpose);
+  if (isProduction) gaps.push(...findProductionGaps(values, databaseUrl));
+  const findings = [
+    ...misshapen.map(({ name, message }) => `${name}: ${message}`),
+    // What is there and has the wrong shape is not missing, too.
+    ...gaps.filter((gap) => !misshapen.some(({ name }) => new RegExp(`^${name}\\b`).test(gap))),
+  ];
   if (findings.length > 0) throw new ConfigError(findings);
   const dataDir = path.resolve(values.DATA_DIR);
 
@@ -181,8 +186,19 @@ export function readConfig(
   };
 }
 
-/** The shapes alone. An empty variable is none: so Compose and CI hand on what was not set. */
-function readValues(environment: NodeJS.ProcessEnv): Values {
+interface Misshapen {
+  readonly name: string;
+  readonly message: string;
+}
+
+/**
+ * The shapes alone; what has a wrong one is left out of the values, so that all else can be judged in the same
+ * reading. An empty variable is none: so Compose and CI hand on what was not set.
+ */
+function readValues(environment: NodeJS.ProcessEnv): {
+  values: Values;
+  misshapen: readonly Misshapen[];
+} {
   const given = Object.fromEntries(
     Object.entries(environment).filter(([, value]) => value !== undefined && value !== ""),
   );
@@ -192,10 +208,16 @@ function readValues(environment: NodeJS.ProcessEnv): Values {
     ]);
   }
   const parsed = Environment.safeParse(given);
-  if (parsed.success) return parsed.data;
-  throw new ConfigError(
-    parsed.error.issues.map((issue) => `${issue.path.join(".")}: ${issue.message}`),
-  );
+  if (parsed.success) return { values: parsed.data, misshapen: [] };
+  const misshapen = parsed.error.issues.map(({ path: names, message }) => ({
+    name: names.join("."),
+    message,
+  }));
+  for (const { name } of misshapen) delete given[name];
+  const rest = Environment.safeParse(given);
+  // Without APP_ENV it is not known what to judge by.
+  if (rest.success) return { values: rest.data, misshapen };
+  throw new ConfigError(misshapen.map(({ name, message }) => `${name}: ${message}`));
 }
 
 /** Those given. Where one is missing, which is a finding in production, a local one is made. */
