@@ -35,7 +35,11 @@ export class Callers {
             headers: { "x-tenant": `tenant-${index + 1}`, "content-type": "application/json" },
             body: JSON.stringify({ identifier: MEMBER.email, password: MEMBER.password }),
           });
-          tokens[index] = Answer.parse(await response.json()).tokens.access;
+          const body: unknown = await response.json();
+          if (response.status !== 200) {
+            throw new Error(`Login ${index} answered ${JSON.stringify(body)}`);
+          }
+          tokens[index] = Answer.parse(body).tokens.access;
         }
       }),
     );

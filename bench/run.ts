@@ -42,6 +42,11 @@ const BENCHES: Readonly<Record<string, Bench>> = {
       "what the service answers a second against a bare Fastify and postgres.js (docs/PERFORMANCE.md)",
     load: () => import("./http.ts"),
   },
+  fairness: {
+    summary:
+      "what others notice of a loud tenant and of a flood of logins (docs/benchmarks/fairness.md)",
+    load: () => import("./fairness.ts"),
+  },
   sameness: {
     summary: "whether the time of an answer tells who has an account (docs/benchmarks/sameness.md)",
     load: () => import("./sameness.ts"),

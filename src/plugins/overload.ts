@@ -1,7 +1,7 @@
-import underPressure from "@fastify/under-pressure";
 import type { FastifyInstance, FastifyRequest } from "fastify";
 import fastifyPlugin from "fastify-plugin";
 import { AppError } from "../errors.ts";
+import { EventLoopLag } from "../event-loop-lag.ts";
 import type { Services } from "../services.ts";
 import { PROBES } from "./security.ts";
 
@@ -12,9 +12,6 @@ declare module "fastify" {
   }
 }
 
-/** How often the lag of the event loop is looked at. */
-const SAMPLE_MS = 500;
-
 /**
  * Refuses requests with 503 while this process is so far behind that answers would come too late to be of use,
  * before anything is done for them. Probes are answered: a slow process is not a dead one.
@@ -22,16 +19,20 @@ const SAMPLE_MS = 500;
 export const processOverloadPlugin = fastifyPlugin<{ services: Services }>(
   async (app: FastifyInstance, { services: { config, metrics } }) => {
     if (config.eventLoopLagMs === 0) return;
-    await app.register(underPressure, {
-      maxEventLoopDelay: config.eventLoopLagMs,
-      sampleInterval: SAMPLE_MS,
-      pressureHandler: (request) => {
-        if (PROBES.has(request.url)) return;
-        metrics.shedRequests.inc({ because: "process" });
-        throw new AppError("overloaded", "The service is busy. Try again in a moment.", {
-          retryAfterSeconds: 1,
-        });
-      },
+    const lag = new EventLoopLag();
+    app.addHook("onReady", (done) => {
+      lag.start();
+      done();
+    });
+    app.addHook("onClose", () => lag.stop());
+    app.addHook("onRequest", (request, _reply, done) => {
+      if (lag.milliseconds <= config.eventLoopLagMs || PROBES.has(request.url)) {
+        done();
+        return;
+      }
+      metrics.shedRequests.inc({ because: "process" });
+      const detail = "The service is busy. Try again in a moment.";
+      done(new AppError("overloaded", detail, { retryAfterSeconds: 1 }));
     });
   },
 );
