@@ -93,6 +93,12 @@ const API_CODES: readonly ErrorCode[] = [
   "overloaded",
   "not_ready",
 ];
+/** What a body can answer, even one that nothing reads: it is parsed first. */
+const BODY_CODES: readonly ErrorCode[] = [
+  "validation_error",
+  "payload_too_large",
+  "unsupported_media_type",
+];
 /** What naming a tenant can answer. */
 const TENANT_CODES: readonly ErrorCode[] = [
   "tenant_required",
@@ -292,14 +298,15 @@ function isTenantPath(url: string): boolean {
 /** Every code an operation answers, its own first. */
 function codesOf(
   method: string,
-  { requestBody, parameters = [] }: Operation,
+  { parameters = [] }: Operation,
   { url, guard, codes }: RouteFacts,
 ): Set<ErrorCode> {
   const all = new Set(codes);
   const add = (...more: readonly ErrorCode[]) => more.forEach((code) => all.add(code));
   const places = new Set(parameters.flatMap((one) => ("in" in one ? [one.in] : [])));
-  if (requestBody || places.has("query") || places.has("path")) add("validation_error");
-  if (places.has("path")) add("not_found");
+  if (places.has("query") || places.has("path")) add("validation_error");
+  if (places.has("path")) add("not_found", "uri_too_long");
+  if (!isSafeMethod(method)) add(...BODY_CODES);
   if (guard !== "public") add(...TOKEN_CODES);
   // A support token reads only, and has no account; operators have a second factor.
   if (guard !== "public" && guard !== "operator-setup") add("permission_denied");

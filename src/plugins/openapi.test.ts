@@ -233,6 +233,19 @@ describe("the OpenAPI document", () => {
     ).toEqual([]);
   });
 
+  test("lists how a body and a path can be refused before they are looked at", () => {
+    const isChange = ({ method }: (typeof operations)[number]) => method !== "get";
+    const has = (status: number) => (one: (typeof operations)[number]) =>
+      one.operation.responses[status] !== undefined;
+    // A body is parsed whether anything reads it or not.
+    for (const status of [400, 413, 415]) {
+      expect(namesWhere((one) => isChange(one) && !has(status)(one))).toEqual([]);
+    }
+    const hasPathId = ({ url }: (typeof operations)[number]) => url.includes("{");
+    expect(namesWhere((one) => hasPathId(one) !== has(414)(one))).toEqual([]);
+    expect(namesWhere((one) => has(413)(one) && !isChange(one))).toEqual([]);
+  });
+
   test("closes every body to unknown fields, and no answer", () => {
     const isClosed = (media: MediaType | undefined) =>
       resolved(media?.schema)?.additionalProperties === false;
