@@ -72,7 +72,7 @@ async function untilReady({ stdout }: ChildProcess): Promise<void> {
 }
 
 /** A port that nobody listens on. */
-async function findPort(): Promise<number> {
+export async function findPort(): Promise<number> {
   const server = createServer().listen(0, "127.0.0.1");
   await once(server, "listening");
   const address = server.address();

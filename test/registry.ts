@@ -22,8 +22,9 @@ export interface TestRegistry {
   close(): Promise<void>;
 }
 
-export async function createRegistry(): Promise<TestRegistry> {
-  const database = await createDatabase();
+/** @param serverUrl the superuser's, of a server of its own; default: that of the run */
+export async function createRegistry(serverUrl?: string): Promise<TestRegistry> {
+  const database = await createDatabase(serverUrl);
   const apiRole = `api_${database.name}`;
   const api = new URL(database.url);
   api.username = apiRole;

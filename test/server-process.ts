@@ -2,27 +2,61 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { vi } from "vitest";
 import { ROOT_DIR } from "../src/paths.ts";
+import { findPort } from "./redis.ts";
 
 /** The service as a process of its own, listening on a port of its own. */
 export interface ServerProcess {
   /** Where it listens: `http://127.0.0.1:…`. */
   readonly url: string;
+  /** What it has written so far; nothing where its output goes to a file. */
+  output(): string;
+  /** False once it has ended, for whatever reason. */
+  readonly isRunning: boolean;
+  /** Tells it to stop, without waiting. */
+  terminate(): void;
+  /** Ends it as a crash does. */
+  kill(): void;
+  /** Its exit code once it has ended; null when a signal ended it. */
+  readonly exited: Promise<number | null>;
   stop(): Promise<void>;
 }
+
+export interface ServerOptions {
+  /** An open file that gets what it writes to stdout and stderr. */
+  readonly outputFile?: number;
+}
+
+const LISTENS_WITHIN = { timeout: 45_000, interval: 20 };
 
 /** Starts `src/server.ts` with nothing of this process's settings but PATH; resolves when it listens. */
 export async function startServer(
   environment: Readonly<Record<string, string>>,
+  { outputFile }: ServerOptions = {},
 ): Promise<ServerProcess> {
+  // Whoever writes to a file does not tell here where it listens.
+  const port = outputFile === undefined ? 0 : await findPort();
   const child = spawn(process.execPath, ["--import", "tsx", "src/server.ts"], {
     cwd: ROOT_DIR,
-    stdio: ["ignore", "pipe", "pipe"],
-    env: { PATH: process.env["PATH"] ?? "", HOST: "127.0.0.1", PORT: "0", ...environment },
+    stdio: ["ignore", outputFile ?? "pipe", outputFile ?? "pipe"],
+    env: { PATH: process.env["PATH"] ?? "", HOST: "127.0.0.1", PORT: `${port}`, ...environment },
   });
-  const exited = once(child, "close");
-  const url = await addressOf(child);
+  let output = "";
+  child.stdout?.on("data", (chunk: Buffer) => (output += chunk.toString()));
+  child.stderr?.on("data", (chunk: Buffer) => (output += chunk.toString()));
+  const exited = once(child, "close").then(() => child.exitCode);
+  const url =
+    outputFile === undefined
+      ? await addressIn(() => output)
+      : await answering(child, `http://127.0.0.1:${port}`);
   return {
     url,
+    output: () => output,
+    get isRunning() {
+      return child.exitCode === null && child.signalCode === null;
+    },
+    terminate: () => void child.kill("SIGTERM"),
+    kill: () => void child.kill("SIGKILL"),
+    exited,
     async stop() {
       child.kill("SIGTERM");
       await exited;
@@ -30,16 +64,18 @@ export async function startServer(
   };
 }
 
-async function addressOf(child: ChildProcess): Promise<string> {
-  let output = "";
-  child.stdout?.on("data", (chunk: Buffer) => (output += chunk.toString()));
-  child.stderr?.on("data", (chunk: Buffer) => (output += chunk.toString()));
-  return vi.waitFor(
-    () => {
-      const url = /Server listening at (http:\/\/[^"]+)/.exec(output)?.[1];
-      if (url === undefined) throw new Error(`The server does not listen: ${output}`);
-      return url;
-    },
-    { timeout: 30_000, interval: 20 },
-  );
+async function addressIn(output: () => string): Promise<string> {
+  return vi.waitFor(() => {
+    const url = /Server listening at (http:\/\/[^"]+)"/.exec(output())?.[1];
+    if (url === undefined) throw new Error(`The server does not listen: ${output()}`);
+    return url;
+  }, LISTENS_WITHIN);
+}
+
+async function answering(child: ChildProcess, url: string): Promise<string> {
+  await vi.waitFor(async () => {
+    if (child.exitCode !== null) throw new Error(`The server has ended with ${child.exitCode}`);
+    await fetch(`${url}/healthz`);
+  }, LISTENS_WITHIN);
+  return url;
 }
