@@ -58,6 +58,8 @@ export async function buildApp(
     trustProxy: config.trustedProxies.length > 0 ? [...config.trustedProxies] : false,
     // Idle keep-alive sockets end with the server; requests under way are finished.
     forceCloseConnections: "idle",
+    // Fastify would refuse them itself, in a form that is not ours and without a time to come back.
+    return503OnClosing: false,
     routerOptions: { ignoreTrailingSlash: true, maxParamLength: 200 },
     clientErrorHandler: onClientError,
     frameworkErrors: onFrameworkError,
