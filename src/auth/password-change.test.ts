@@ -251,6 +251,7 @@ describe("POST /api/auth/password/change/", () => {
     ["no new password", { current_password: PASSWORD }],
     ["another user besides", { current_password: PASSWORD, new_password: NEW_PASSWORD, user: 1 }],
     ["a list of passwords", { current_password: [PASSWORD], new_password: [NEW_PASSWORD] }],
+    ["half of a character", { current_password: PASSWORD, new_password: `${NEW_PASSWORD} \ud800` }],
     ["null", { current_password: null, new_password: null }],
   ])("%s: the request is refused as it is", async (_, body) => {
     const user = await api.signUp(tenant);

@@ -1,8 +1,9 @@
 import { z } from "zod";
 import { parsePhone } from "../phones.ts";
+import { isWellFormed, Line } from "../plugins/fields.ts";
 import { PASSWORD_LENGTH_MAX, PASSWORD_LENGTH_MIN } from "./passwords.ts";
 
-/** Characters that PostgreSQL cannot store or that have no place in a name. */
+/** Characters that PostgreSQL cannot store or that have no place in an identifier. */
 const CONTROL = /[\u0000-\u001f\u007f]/;
 
 /** Longest text looked at as an identifier; the longest that can match is an e-mail of 254. */
@@ -33,13 +34,7 @@ export const Email = z
   .pipe(z.email("Enter an e-mail address."))
   .meta({ examples: ["ada@corp.io"] });
 
-export const FullName = z
-  .string()
-  .trim()
-  .min(1)
-  .max(200)
-  .refine((text) => !CONTROL.test(text), "A name has no control characters.")
-  .meta({ examples: ["Ada Lovelace"] });
+export const FullName = Line(200).meta({ examples: ["Ada Lovelace"] });
 
 /** Counted in characters, as a person counts them, not in UTF-16 units. */
 export const Password = z
@@ -52,6 +47,8 @@ export const Password = z
     (text) => length(text) <= PASSWORD_LENGTH_MAX,
     `At most ${PASSWORD_LENGTH_MAX} characters.`,
   )
+  // Hashed as UTF-8, where one half of a character is like any other: two passwords would be one.
+  .refine(isWellFormed, "This is not well-formed Unicode.")
   .meta({
     description: `${PASSWORD_LENGTH_MIN} to ${PASSWORD_LENGTH_MAX} characters of any script.`,
     minLength: PASSWORD_LENGTH_MIN,

@@ -95,6 +95,7 @@ describe("POST /api/auth/signup/", () => {
   test.each([
     ["empty", " ", false],
     ["of a control character", "Ada\u0007", false],
+    ["of half a character", "Ada \ud83d", false],
     ["of 201 characters", "a".repeat(201), false],
     ["of 200 characters", "a".repeat(200), true],
     ["of another script", "عائشة 🙂", true],

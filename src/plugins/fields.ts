@@ -32,6 +32,12 @@ export const RecordFields = {
 const CONTROL = /[\u0000-\u001f\u007f]/;
 /** Half of a character: no encoding has it, and jsonb refuses its escape. */
 const LONE_SURROGATE = /\p{Cs}/u;
+
+/** Whether a text is stored as it is: half of a character would become U+FFFD, like every other half. */
+export function isWellFormed(text: string): boolean {
+  return !LONE_SURROGATE.test(text);
+}
+
 /** In a text of several lines tabs and line breaks have a place. */
 const CONTROL_IN_PARAGRAPHS = /[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f]/;
 
@@ -43,7 +49,7 @@ export function Line(lengthMax: number) {
     .min(1)
     .max(lengthMax)
     .refine((text) => !CONTROL.test(text), "Control characters have no place here.")
-    .refine((text) => !LONE_SURROGATE.test(text), "This is not well-formed Unicode.");
+    .refine(isWellFormed, "This is not well-formed Unicode.");
 }
 
 /** A text of any number of lines, perhaps none. */
@@ -53,5 +59,5 @@ export function Paragraphs(lengthMax: number) {
     .trim()
     .max(lengthMax)
     .refine((text) => !CONTROL_IN_PARAGRAPHS.test(text), "Control characters have no place here.")
-    .refine((text) => !LONE_SURROGATE.test(text), "This is not well-formed Unicode.");
+    .refine(isWellFormed, "This is not well-formed Unicode.");
 }
