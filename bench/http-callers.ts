@@ -66,6 +66,15 @@ export class Callers {
     return () => this.#request(draw(), drawn(names));
   }
 
+  /** A read of each of the first tenants, several times over: prepared at the second. */
+  *everyOne(names: readonly ReadName[], tenants: number, times: number): Generator<Buffer> {
+    for (let time = 0; time < times; time += 1) {
+      for (let tenant = 0; tenant < tenants; tenant += 1) {
+        for (const name of names) yield this.#request(tenant, name);
+      }
+    }
+  }
+
   /** The bound's read of one row. */
   boundRow(name: ReadName): () => Buffer {
     const request = getRequest(`/row/${name}/`);

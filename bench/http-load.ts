@@ -59,6 +59,18 @@ export class HttpLoad {
     return { perSecond, latency: latencyOf(took), requests: took.length, statuses };
   }
 
+  /** Sends each of these once, as many at a time as there are connections. */
+  async runAll(requests: Iterable<Buffer>): Promise<void> {
+    const iterator = requests[Symbol.iterator]();
+    await Promise.all(
+      this.#sockets.map(async (socket) => {
+        for (let next = iterator.next(); !next.done; next = iterator.next()) {
+          await ask(socket, next.value);
+        }
+      }),
+    );
+  }
+
   /** One request and its answer's body. */
   async ask(request: Buffer): Promise<{ status: number; body: string }> {
     const [socket] = this.#sockets;

@@ -209,6 +209,7 @@ function casesOf(callers: Callers, sizes: readonly number[]): ReadCase[] {
     draw: "uniform" as const,
     ours: callers.one(name, uniform(tenants)),
     bound: callers.boundRow(name),
+    warmUp: callers.everyOne([name], tenants, 2),
   });
   const mix = (draw: "uniform" | "zipf", tenants: number) => ({
     name: "mix" as const,
@@ -216,6 +217,7 @@ function casesOf(callers: Callers, sizes: readonly number[]): ReadCase[] {
     draw,
     ours: callers.mix(READ_NAMES, draw === "uniform" ? uniform(tenants) : zipf(tenants)),
     bound: callers.boundMix(READ_NAMES),
+    warmUp: draw === "uniform" ? callers.everyOne(READ_NAMES, tenants, 2) : [],
   });
   return [
     ...[...new Set([least, greatest])].flatMap((tenants) => [

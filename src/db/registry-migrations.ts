@@ -1,4 +1,3 @@
-import { runner } from "node-pg-migrate";
 import { REGISTRY_MIGRATIONS_DIR } from "../paths.ts";
 import { withAdmin } from "./admin.ts";
 import { apiRoleOf, ensureRoles } from "./roles.ts";
@@ -16,6 +15,8 @@ export async function migrateRegistry(
   direction: "up" | "down" = "up",
 ): Promise<string[]> {
   await withAdmin(migrationUrl, (admin) => ensureRoles(admin, apiRoleOf(apiUrl)));
+  // Loaded when it is needed: a service in production starts without it.
+  const { runner } = await import("node-pg-migrate");
   const applied = await runner({
     databaseUrl: migrationUrl,
     dir: REGISTRY_MIGRATIONS_DIR,

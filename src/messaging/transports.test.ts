@@ -24,10 +24,15 @@ describe("makeTransports", () => {
     expect(transports?.email).toBeInstanceOf(SmtpTransport);
   });
 
-  test("gives the outbox both where there is one, whatever else is configured", () => {
+  test("gives the outbox, where there is one, what no provider is configured for", () => {
     const outbox = new Outbox("/nowhere", () => undefined);
+    const mailOnly = makeTransports({ ...production, twilio: undefined }, outbox);
+    const neither = makeTransports(local, outbox);
 
-    expect(makeTransports(production, outbox)).toEqual({ email: outbox, sms: outbox });
+    expect(mailOnly?.email).toBeInstanceOf(SmtpTransport);
+    expect(mailOnly?.sms).toBe(outbox);
+    expect(neither?.email).toBe(outbox);
+    expect(neither?.sms).toBe(outbox);
   });
 
   test("keeps the messages of a channel without a provider for another time", async () => {

@@ -6,18 +6,18 @@ import { DeliveryError, type Transport } from "./transport.ts";
 import { TwilioTransport } from "./twilio.ts";
 
 /**
- * Who delivers what: locally the outbox, in production Twilio and the SMTP server. Undefined when there
- * is nobody. Where there is only one, the other's messages are tried until they expire.
+ * Who delivers what: Twilio and the SMTP server where they are configured, else the outbox of a local
+ * installation. Undefined when there is nobody. Where there is only one, the other's messages are tried until
+ * they expire.
  */
 export function makeTransports(
   { twilio, smtp }: Config,
   outbox: Outbox | undefined,
 ): Readonly<Record<Message["channel"], Transport>> | undefined {
-  if (outbox) return { email: outbox, sms: outbox };
-  if (!twilio && !smtp) return undefined;
+  if (!outbox && !twilio && !smtp) return undefined;
   return {
-    email: smtp ? new SmtpTransport(smtp) : nobody("e-mails"),
-    sms: twilio ? new TwilioTransport(twilio) : nobody("SMS"),
+    email: smtp ? new SmtpTransport(smtp) : (outbox ?? nobody("e-mails")),
+    sms: twilio ? new TwilioTransport(twilio) : (outbox ?? nobody("SMS")),
   };
 }
 

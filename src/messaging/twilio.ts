@@ -1,4 +1,4 @@
-import twilio from "twilio";
+import type { Twilio } from "twilio";
 import type { TwilioConfig } from "../config.ts";
 import type { Message } from "./messages.ts";
 import { DeliveryError, PermanentDeliveryError, type Transport } from "./transport.ts";
@@ -26,26 +26,39 @@ const SENDER_CODES = new Set([21212, 21603, 21606, 21611, 21659, 21701, 21703, 2
  * https://www.twilio.com/docs/messaging/api/message-resource#create-a-message-resource
  */
 export class TwilioTransport implements Transport {
-  readonly #client: twilio.Twilio;
+  readonly #config: TwilioConfig;
+  readonly #timeoutMs: number;
+  #client: Promise<Twilio> | undefined;
   readonly #sender: { from: string } | { messagingServiceSid: string };
 
   constructor(config: TwilioConfig, timeoutMs: number = TIMEOUT_MS) {
-    this.#client = twilio(config.accountSid, config.authToken, {
-      timeout: timeoutMs,
+    this.#config = config;
+    this.#timeoutMs = timeoutMs;
+    const { messagingServiceSid, from = "" } = config;
+    this.#sender = messagingServiceSid === undefined ? { from } : { messagingServiceSid };
+  }
+
+  /** Made for the first message: loading it takes as long as a quarter of the service's start. */
+  async #makeClient(): Promise<Twilio> {
+    const { default: twilio } = await import("twilio");
+    const { accountSid, authToken, apiUrl } = this.#config;
+    const client = twilio(accountSid, authToken, {
+      timeout: this.#timeoutMs,
       autoRetry: false,
       // A kept socket may be closed by the other side just as it is used: whether the message was
       // taken is then unknown, and it is sent again.
       keepAlive: false,
     });
-    this.#client.api.baseUrl = config.apiUrl;
-    const { messagingServiceSid, from = "" } = config;
-    this.#sender = messagingServiceSid === undefined ? { from } : { messagingServiceSid };
+    client.api.baseUrl = apiUrl;
+    return client;
   }
 
   async send({ to, body }: Message): Promise<void> {
+    this.#client ??= this.#makeClient();
+    const client = await this.#client;
     let sid: unknown;
     try {
-      ({ sid } = await this.#client.messages.create({ ...this.#sender, to, body }));
+      ({ sid } = await client.messages.create({ ...this.#sender, to, body }));
     } catch (error) {
       throw toDeliveryError(error);
     }

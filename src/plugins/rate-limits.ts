@@ -7,7 +7,6 @@ import type { Services } from "../services.ts";
 import type { Tenant } from "../tenants/directory.ts";
 import { loginKey, networkKey, otpSendKey, otpVerifyKey, userKey } from "./rate-limit-keys.ts";
 import { rateLimitStore } from "./rate-limit-store.ts";
-import { RedisCounters } from "./redis-counters.ts";
 
 /**
  * A limit that a route declares, besides those of every route: `config: { guard, limits: ["login"] }`.
@@ -61,8 +60,7 @@ type Limiter = (request: FastifyRequest, reply: FastifyReply) => Promise<void>;
 export const rateLimitPlugin = fastifyPlugin<{ services: Services }>(
   async (app: FastifyInstance, { services }) => {
     const { config, keys, metrics } = services;
-    const redis =
-      config.redisUrl === undefined ? undefined : new RedisCounters(config.redisUrl, app.log);
+    const redis = config.redisUrl === undefined ? undefined : await countersIn(config.redisUrl);
     if (redis) {
       app.addHook("onClose", () => redis.close());
       await redis.open();
@@ -70,6 +68,12 @@ export const rateLimitPlugin = fastifyPlugin<{ services: Services }>(
     const store = rateLimitStore(redis, () => metrics.rateLimitFallbacks.inc());
     await app.register(rateLimit, { global: false, store });
     app.decorateRequest("strictestLimit");
+
+    async function countersIn(url: string) {
+      // Its driver is loaded where there is a Redis.
+      const { RedisCounters } = await import("./redis-counters.ts");
+      return new RedisCounters(url, app.log);
+    }
 
     /** One limit, the tenant's own where it has one; nothing at all where it is turned off. */
     function limiter(
