@@ -82,6 +82,8 @@ export const authenticationPlugin = fastifyPlugin<{ services: Services }>(
         // Those that are checked only when they are there, too.
         requiredClaims: ["iss", "aud", "sub", "tid", "sid", "exp", "nbf"],
         cache: VERIFIED_TOKENS_MAX,
+        // Refusals are not remembered: those of a clock that ran ahead would be, until it was that late.
+        errorCacheTTL: () => Number.NEGATIVE_INFINITY,
       },
     });
     app.decorateRequest("principal");
