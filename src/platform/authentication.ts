@@ -11,6 +11,7 @@ import {
   ISSUER,
   keyIdOf,
   TOKEN_TYPE,
+  validFrom,
 } from "../plugins/authentication.ts";
 import type { Services } from "../services.ts";
 import { type OperatorContext, type Platform, PLATFORM_ID } from "./context.ts";
@@ -73,7 +74,7 @@ export const operatorAuthenticationPlugin = fastifyPlugin<{
         sub: String(operatorId),
         tid: PLATFORM_ID,
         sid: sessionId,
-        nbf: Math.floor(Date.now() / 1_000),
+        nbf: validFrom(),
       },
       { header: { alg: ALGORITHM, kid, typ: TOKEN_TYPE } },
     ),

@@ -114,4 +114,22 @@ describe.skipIf(!hasFakeTime)("one of two processes whose clock is moved under l
     expect(await load.verify(ground.registry)).toBe(0);
     expect(wrong.isRunning).toBe(true);
   }, 60_000);
+
+  test("clocks two seconds apart, as those of good machines may be: every token is taken by both", async () => {
+    try {
+      for (const offset of ["+2s", "-2s"]) {
+        await clock.move(offset);
+        for (const at of [right, wrong]) {
+          const { access } = await newTokens(at);
+          expect([offset, await take(right, access), await take(wrong, access)]).toEqual([
+            offset,
+            200,
+            200,
+          ]);
+        }
+      }
+    } finally {
+      await clock.move("+0");
+    }
+  });
 });
