@@ -41,12 +41,11 @@ export async function seedTenants(
   const migrations = await loadTenantMigrations();
   const apiRole = apiRoleOf(url).name;
   const rows = ROWS.replace("%L", `'${passwordHash}'`);
-  let begun = first;
+  const waiting = Array.from({ length: last - first + 1 }, (_, index) => first + index);
   const work = async (admin: AdminConnection) => {
-    for (let made = 0; made < TENANTS_PER_CONNECTION && begun <= last; made += 1) {
-      const subdomain = `tenant-${begun}`;
-      if (begun % 500 === 0) console.error(`# making ${subdomain}`);
-      begun += 1;
+    for (const number of waiting.splice(0, TENANTS_PER_CONNECTION)) {
+      const subdomain = `tenant-${number}`;
+      if (number % 500 === 0) console.error(`# making ${subdomain}`);
       const { id } = await createTenant(admin, migrations, apiRole, {
         name: subdomain,
         subdomain,
@@ -64,7 +63,7 @@ export async function seedTenants(
   };
   await Promise.all(
     Array.from({ length: availableParallelism() }, async () => {
-      while (begun <= last) await withAdmin(migrationUrl, work);
+      while (waiting.length > 0) await withAdmin(migrationUrl, work);
     }),
   );
 }
