@@ -1,10 +1,10 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { Agent, request as httpRequest } from "node:http";
-import { createServer } from "node:net";
 import type { Config } from "../src/config.ts";
 import type { OpenDatabase } from "../src/db/open-database.ts";
 import { ROOT_DIR } from "../src/paths.ts";
+import { findPort } from "./http-processes.ts";
 
 /** How the owner of every tenant logs in. */
 export const OWNER = {
@@ -56,16 +56,6 @@ export async function startApi(config: Config, database: OpenDatabase): Promise<
       await exited;
     },
   };
-}
-
-async function findPort(): Promise<number> {
-  const probe = createServer();
-  probe.listen(0, "127.0.0.1");
-  await once(probe, "listening");
-  const address = probe.address();
-  probe.close();
-  if (address === null || typeof address === "string") throw new Error("There is no port");
-  return address.port;
 }
 
 export interface LoadReport {

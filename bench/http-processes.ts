@@ -89,7 +89,7 @@ async function listening(child: ChildProcess, port: number, path: string): Promi
 }
 
 /** A TCP port that nobody listens on. */
-async function findPort(): Promise<number> {
+export async function findPort(): Promise<number> {
   const probe = createServer();
   probe.listen(0, "127.0.0.1");
   await once(probe, "listening");
