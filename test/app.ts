@@ -165,6 +165,8 @@ async function startProcess(
     ...readConfig({ APP_ENV: "local", DATA_DIR: dataDir, DATABASE_URL: apiUrl }),
     bcryptCost: 4,
     databaseLanes: 2,
+    // Tests send more of one tenant's at once than a service takes.
+    tenantConcurrentRequests: 1_000,
     logLevel: "debug",
     ...overrides,
   };

@@ -148,7 +148,7 @@ export class TenantDatabase {
         transactionConnections - Math.ceil(transactionConnections / 4),
       ),
       queueMax: TRANSACTION_QUEUE_MAX,
-      queuePerTenantMax: TRANSACTION_QUEUE_MAX / 4,
+      queuePerTenantMax: TRANSACTION_QUEUE_MAX / 2,
       queueTimeoutMs: TRANSACTION_QUEUE_TIMEOUT_MS,
     });
   }
