@@ -1,20 +1,7 @@
 import postgres from "postgres";
 import { sql, type SqlValue, type Statement } from "../src/db/sql.ts";
 import type { TenantConnection } from "../src/db/tenant-database.ts";
-
-const asIs = (value: string): string => value;
-
-/** Values arrive as text, as the product's connections take them. */
-const TYPES = {
-  bigint: { to: 20, from: [20], serialize: asIs, parse: Number },
-  boolean: { to: 16, from: [16], serialize: asIs, parse: (text: string) => text === "t" },
-  date: {
-    to: 1184,
-    from: [1114, 1184],
-    serialize: asIs,
-    parse: (text: string) => new Date(text),
-  },
-};
+import { DRIVER_TYPES } from "../src/db/values.ts";
 
 /**
  * The product's reads on one bare schema: the same statements, always prepared, by a pool of postgres.js, no role
@@ -24,7 +11,7 @@ export function bareTenant(url: string, schema: string, connections: number): Te
   const pool = postgres(url, {
     max: connections,
     fetch_types: false,
-    types: TYPES,
+    types: DRIVER_TYPES,
     connection: { search_path: schema, plan_cache_mode: "force_generic_plan" },
   });
   const run = ({ text, values }: Statement) =>

@@ -8,6 +8,7 @@ import {
 } from "@opentelemetry/api";
 import type { Config } from "./config.ts";
 import { nameOf } from "./db/slow-statements.ts";
+import type { TraceStatements } from "./db/tenant-database.ts";
 
 /** How long a stopping process tries to hand on what is not yet sent. */
 const FLUSH_MS = 2_000;
@@ -22,12 +23,6 @@ export interface Tracing {
   /** Hands on what is not yet sent, for a while. */
   stop(): Promise<void>;
 }
-
-export type TraceStatements = <T>(
-  schema: string,
-  texts: readonly string[] | "transaction",
-  work: () => Promise<T>,
-) => Promise<T>;
 
 /**
  * Starts tracing where OTEL_EXPORTER_OTLP_ENDPOINT says to; loads nothing otherwise. A collector that is away costs

@@ -3,7 +3,7 @@ import type { Readable, Writable } from "node:stream";
 import postgres from "postgres";
 import { AppError } from "../errors.ts";
 import { SilenceWatch } from "./silence-watch.ts";
-import { parserOf } from "./values.ts";
+import { DRIVER_TYPES } from "./values.ts";
 
 /**
  * Whose rights and tables a transaction sees: the role it takes on, and a `search_path` of that one
@@ -40,25 +40,6 @@ export type Rows = postgres.RowList<postgres.Row[]>;
 
 /** Time to open a socket and log in, in milliseconds. */
 export const CONNECT_TIMEOUT_MS = 5_000;
-
-const asIs = (value: string): string => value;
-
-/** Values arrive here encoded (sql.ts), so nothing is serialized twice. */
-const typeOf = (to: number, from: readonly number[] = [to]) => ({
-  to,
-  from: [...from],
-  serialize: asIs,
-  parse: parserOf(to) ?? asIs,
-});
-const TYPES = {
-  bigint: typeOf(20),
-  boolean: typeOf(16),
-  bytea: typeOf(17),
-  // The driver's own way fails on days it cannot read.
-  day: typeOf(1082),
-  date: typeOf(1184, [1114, 1184]),
-  json: typeOf(114, [114, 3802]),
-};
 
 /** What holds for every session, as the server is told when it begins. */
 export function settingsOf(options: ConnectionOptions): Readonly<Record<string, string | number>> {
@@ -124,7 +105,7 @@ export class Connection {
       idle_timeout: 0,
       connect_timeout: CONNECT_TIMEOUT_MS / 1000,
       fetch_types: false,
-      types: TYPES,
+      types: DRIVER_TYPES,
       onnotice: () => undefined,
       onnotify: options.onNotification,
       onclose: () => connection?.destroy(new Error("The connection was closed")),

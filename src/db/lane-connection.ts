@@ -39,8 +39,8 @@ const DESCRIBE_UNNAMED = serialize.describe({ type: "S", name: "" });
 
 /** What was sent up to one Sync, and what of its answer has come. */
 interface Exchange {
-  /** The scope that its first statement takes on; undefined for what needs none. */
-  readonly schema: string | undefined;
+  /** What its first statement takes on; undefined for what needs no scope. */
+  readonly role: string | undefined;
   readonly sentAt: number;
   readonly statements: readonly LaneStatement[];
   readonly results: object[][];
@@ -183,7 +183,7 @@ export class LaneConnection {
       }
       messages.push(serialize.bind({ statement: name, values: [...values] }), EXECUTE);
     }
-    return this.#exchange(statements, messages, scope.schema);
+    return this.#exchange(statements, messages, scope.role);
   }
 
   /**
@@ -202,7 +202,8 @@ export class LaneConnection {
   async close(): Promise<void> {
     if (!this.#isOpen) return;
     await this.#exchange([], []).catch(() => undefined);
-    if (this.#isOpen) this.#socket.write(serialize.end());
+    if (this.#isOpen)
+      await new Promise<void>((resolve) => this.#socket.end(serialize.end(), resolve));
     this.destroy(new Error("The connection was closed"));
   }
 
@@ -215,15 +216,15 @@ export class LaneConnection {
     const error = lost(this.#exchanges[0]?.failure ?? reason);
     for (const callback of this.#onLost) callback(error);
     this.#onLost.clear();
-    // After a goodbye the socket is closed in order; a dead one is not waited for.
-    this.#socket.destroySoon();
+    // What is not yet sent stays here, and a dead peer is not waited for.
+    this.#socket.destroy();
     for (const { reject } of this.#exchanges.splice(0)) reject(error);
   }
 
   #exchange(
     statements: readonly LaneStatement[],
     messages: readonly Uint8Array[],
-    schema?: string,
+    role?: string,
   ): Promise<object[][]> {
     if (!this.#isOpen) throw lost(new Error("The connection was closed before"));
     this.#silence.expectAnswer(statements.length);
@@ -232,11 +233,11 @@ export class LaneConnection {
     this.#outgoing.push(...messages, SYNC);
     return new Promise((resolve, reject) => {
       this.#exchanges.push({
-        schema,
+        role,
         sentAt: performance.now(),
         statements,
         results: statements.map(() => []),
-        index: schema === undefined ? 0 : -1,
+        index: role === undefined ? 0 : -1,
         columns: [],
         failure: undefined,
         resolve,
@@ -297,18 +298,15 @@ export class LaneConnection {
   }
 
   #finish(
-    { schema, sentAt, statements, failure, results, resolve, reject }: Exchange,
+    { role, sentAt, statements, failure, results, resolve, reject }: Exchange,
     status: string,
   ): void {
     this.#exchanges.shift();
     this.#silence.answered();
-    if (this.#slow && schema !== undefined) {
-      // The server does one after the other: what was sent early waited for those before it.
-      const now = performance.now();
-      const began = Math.max(sentAt, this.#answeredAt);
-      this.#answeredAt = now;
-      this.#slow.note(schema, statements, now - began);
-    }
+    // The server does one after the other: what was sent early waited for those before it.
+    const began = Math.max(sentAt, this.#answeredAt);
+    this.#answeredAt = performance.now();
+    if (role !== undefined) this.#slow?.note(role, statements, this.#answeredAt - began);
     if (status !== "I") this.destroy(new Error("A statement left a transaction open"));
     if (failure) reject(failure);
     else resolve(results);

@@ -2,7 +2,7 @@ import { sha256 } from "../keys.ts";
 
 /** A statement, or the statements of one write, that took long. */
 export interface SlowStatement {
-  /** Whose: `t_42`. */
+  /** Whose: `t_42`, or the registry's role. */
   readonly schema: string;
   /** What it is called: its verb, its tables and a number by which its text is known. */
   readonly statement: string;

@@ -2,7 +2,6 @@ import type { ConnectionOptions, Scope } from "./connection.ts";
 import { Lane } from "./lane.ts";
 import type { SlowStatements } from "./slow-statements.ts";
 import { type RunSql, type SqlValue, sql, type Statement } from "./sql.ts";
-import type { TraceStatements } from "../tracing.ts";
 import { type TenantSql, TransactionPool } from "./transactions.ts";
 
 /**
@@ -32,6 +31,13 @@ export interface TenantConnection {
   transaction<T>(work: (tx: TenantSql) => Promise<T>): Promise<T>;
 }
 
+/** Runs a call's statements, or a whole transaction, as a part of what is traced. */
+export type TraceStatements = <T>(
+  schema: string,
+  texts: readonly string[] | "transaction",
+  work: () => Promise<T>,
+) => Promise<T>;
+
 export interface TenantDatabaseOptions {
   readonly url: string;
   /** Shared connections; a tenant always comes to the same one. */
@@ -42,7 +48,6 @@ export interface TenantDatabaseOptions {
   readonly preparedPerLaneMax: number;
   /** Told of statements that take long. */
   readonly slow?: SlowStatements;
-  /** Runs statements as a part of what is traced. */
   readonly trace?: TraceStatements | undefined;
   /** Instead of {@link LANE_TIMEOUTS}, for statements on shared connections. */
   readonly laneTimeouts?: Partial<Timeouts>;

@@ -243,7 +243,7 @@ async function runTransaction<T>(
   const query = (strings: TemplateStringsArray, ...parameters: SqlValue[]) => {
     const { text, values } = sql(strings, ...parameters);
     const sent = send({ text: `/*${scope.schema}*/ ${text}`, values });
-    return watch(slow ? slow.watch(scope.schema, text, sent) : sent);
+    return watch(slow ? slow.watch(scope.role, text, sent) : sent);
   };
   const inSavepoint = async <R>(inner: () => Promise<R>): Promise<R> => {
     savepoints += 1;

@@ -16,3 +16,23 @@ const PARSER_BY_OID = new Map(PARSERS.flatMap(([oids, parse]) => oids.map((oid) 
 export function parserOf(oid: number): ((text: string) => unknown) | undefined {
   return PARSER_BY_OID.get(oid);
 }
+
+const asIs = (value: string): string => value;
+
+const typeOf = (to: number, from: readonly number[] = [to]) => ({
+  to,
+  from: [...from],
+  serialize: asIs,
+  parse: parserOf(to) ?? asIs,
+});
+
+/** The same for postgres.js. Values reach it encoded (sql.ts), so nothing is serialized twice. */
+export const DRIVER_TYPES = {
+  bigint: typeOf(20),
+  boolean: typeOf(16),
+  bytea: typeOf(17),
+  // The driver's own way fails on days it cannot read.
+  day: typeOf(1082),
+  date: typeOf(1184, [1114, 1184]),
+  json: typeOf(114, [114, 3802]),
+};

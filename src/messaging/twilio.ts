@@ -38,7 +38,7 @@ export class TwilioTransport implements Transport {
     this.#sender = messagingServiceSid === undefined ? { from } : { messagingServiceSid };
   }
 
-  /** Made for the first message: loading it takes as long as a quarter of the service's start. */
+  /** Made for the first message: the package is large, and the service starts without it. */
   async #makeClient(): Promise<Twilio> {
     const { default: twilio } = await import("twilio");
     const { accountSid, authToken, apiUrl } = this.#config;
