@@ -2,16 +2,16 @@ import { chmod, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { parseArgs } from "node:util";
-import { z } from "zod";
 import { PasswordHasher } from "../src/auth/passwords.ts";
 import { type Config, readConfig } from "../src/config.ts";
 import { openDatabase, type OpenDatabase } from "../src/db/open-database.ts";
 import { migrateRegistry } from "../src/db/registry-migrations.ts";
+import { logInMember } from "./http-callers.ts";
 import { build, type MeasuredServer, startService } from "./http-processes.ts";
 import { MEMBER, seedTenants } from "./http-seed.ts";
-import { keepBusy, spread } from "./load.ts";
+import { keepBusy, quantile, sendAtRate, spread } from "./load.ts";
 import { describeMachine } from "./machine.ts";
-import { atRate, OpenLoad, type Outcome } from "./open-load.ts";
+import { OpenLoad, type Outcome } from "./open-load.ts";
 import { printTable, whole } from "./report.ts";
 
 /** Tenants besides the loud one. */
@@ -85,8 +85,6 @@ export async function run(args: readonly string[]): Promise<boolean> {
   }
 }
 
-const Answer = z.object({ tokens: z.object({ access: z.string() }) });
-
 async function prepare(config: Config, database: OpenDatabase): Promise<Ground> {
   await migrateRegistry(database.migrationUrl, database.url);
   const hasher = new PasswordHasher({ pepper: config.passwordPepper, cost: config.bcryptCost });
@@ -102,14 +100,7 @@ async function prepare(config: Config, database: OpenDatabase): Promise<Ground> 
   });
   const tokens: string[] = [];
   for (let tenant = 1; tenant <= OTHERS + 1; tenant += 1) {
-    const response = await fetch(`http://127.0.0.1:${service.port}/api/auth/login/`, {
-      method: "POST",
-      headers: { "x-tenant": `tenant-${tenant}`, "content-type": "application/json" },
-      body: JSON.stringify({ identifier: MEMBER.email, password: MEMBER.password }),
-    });
-    const body: unknown = await response.json();
-    if (response.status !== 200) throw new Error(`A login answered ${JSON.stringify(body)}`);
-    tokens.push(Answer.parse(body).tokens.access);
+    tokens.push(await logInMember(service.port, `tenant-${tenant}`));
   }
   return { service, load: new OpenLoad(service.port), tokens };
 }
@@ -176,7 +167,14 @@ async function measure(
   }
 
   const median = (parts: Outcome[][], share: number) =>
-    spread(parts.map((outcomes) => quantile(outcomes, share))).median;
+    spread(
+      parts.map((outcomes) =>
+        quantile(
+          outcomes.map(({ milliseconds }) => milliseconds),
+          share,
+        ),
+      ),
+    ).median;
   const row = (name: string, parts: Outcome[][], beside: readonly Outcome[]) => [
     name,
     median(parts, 0.5).toFixed(1),
@@ -228,7 +226,16 @@ function refused(outcomes: readonly Outcome[]): number {
   return outcomes.filter(({ status }) => status === 429 || status === 503).length;
 }
 
-function quantile(outcomes: readonly Outcome[], share: number): number {
-  const sorted = outcomes.map(({ milliseconds }) => milliseconds).toSorted((a, b) => a - b);
-  return sorted[Math.floor((sorted.length - 1) * share)] ?? Number.NaN;
+/** Sends at a fixed rate and gives what became of each. */
+async function atRate(
+  perSecond: number,
+  seconds: number,
+  send: () => Promise<Outcome>,
+): Promise<Outcome[]> {
+  const outcomes: Outcome[] = [];
+  await sendAtRate({ perSecond, seconds }, () => ({
+    request: send().then((outcome) => outcomes.push(outcome)),
+    record: () => undefined,
+  }));
+  return outcomes;
 }

@@ -4,7 +4,7 @@ import { Agent, request as httpRequest } from "node:http";
 import type { Config } from "../src/config.ts";
 import type { OpenDatabase } from "../src/db/open-database.ts";
 import { ROOT_DIR } from "../src/paths.ts";
-import { findPort } from "./http-processes.ts";
+import { findPort } from "../test/ports.ts";
 
 /** How the owner of every tenant logs in. */
 export const OWNER = {

@@ -9,6 +9,18 @@ const CONCURRENCY = 16;
 
 const Answer = z.object({ tokens: z.object({ access: z.string() }) });
 
+/** Logs a tenant's member in. @returns the access token */
+export async function logInMember(port: number, tenant: string): Promise<string> {
+  const response = await fetch(`http://127.0.0.1:${port}/api/auth/login/`, {
+    method: "POST",
+    headers: { "x-tenant": tenant, "content-type": "application/json" },
+    body: JSON.stringify({ identifier: MEMBER.email, password: MEMBER.password }),
+  });
+  const body: unknown = await response.json();
+  if (response.status !== 200) throw new Error(`A login answered ${JSON.stringify(body)}`);
+  return Answer.parse(body).tokens.access;
+}
+
 /** A member of every tenant, logged in, and the requests they send. */
 export class Callers {
   readonly #port: number;
@@ -30,16 +42,7 @@ export class Callers {
         while (begun < count) {
           const index = begun;
           begun += 1;
-          const response = await fetch(`http://127.0.0.1:${port}/api/auth/login/`, {
-            method: "POST",
-            headers: { "x-tenant": `tenant-${index + 1}`, "content-type": "application/json" },
-            body: JSON.stringify({ identifier: MEMBER.email, password: MEMBER.password }),
-          });
-          const body: unknown = await response.json();
-          if (response.status !== 200) {
-            throw new Error(`Login ${index} answered ${JSON.stringify(body)}`);
-          }
-          tokens[index] = Answer.parse(body).tokens.access;
+          tokens[index] = await logInMember(port, `tenant-${index + 1}`);
         }
       }),
     );

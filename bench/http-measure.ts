@@ -4,6 +4,7 @@ import { withAdmin } from "../src/db/admin.ts";
 import type { OpenDatabase } from "../src/db/open-database.ts";
 import { tenantSchema } from "../src/db/tenant-database.ts";
 import { PRODUCTION_SETTINGS } from "../test/production-settings.ts";
+import { logInMember } from "./http-callers.ts";
 import { HttpLoad } from "./http-load.ts";
 import {
   bareHashes,
@@ -145,18 +146,9 @@ export async function measureLogins(
     }
   });
   let sent = 0;
-  const logIn = async () => {
+  const logIn = () => {
     sent += 1;
-    const response = await fetch(`http://127.0.0.1:${service.port}/api/auth/login/`, {
-      method: "POST",
-      headers: {
-        "x-tenant": subdomains[sent % subdomains.length] ?? "",
-        "content-type": "application/json",
-      },
-      body: JSON.stringify({ identifier: MEMBER.email, password: MEMBER.password }),
-    });
-    const body = await response.text();
-    if (response.status !== 200) throw new Error(`A login answered ${response.status}: ${body}`);
+    return logInMember(service.port, subdomains[sent % subdomains.length] ?? "");
   };
   const measured: MeasuredLogins = { cost, ours: [], bound: [] };
   for (let round = 0; round < rounds; round += 1) {

@@ -1,8 +1,8 @@
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
 import { readdirSync, readFileSync } from "node:fs";
-import { createServer } from "node:net";
 import { ROOT_DIR } from "../src/paths.ts";
+import { findPort } from "../test/ports.ts";
 import { cpuOf, memoryOf } from "./machine.ts";
 
 /** A server of its own process, listening. */
@@ -86,17 +86,6 @@ async function listening(child: ChildProcess, port: number, path: string): Promi
       await exited;
     },
   };
-}
-
-/** A TCP port that nobody listens on. */
-export async function findPort(): Promise<number> {
-  const probe = createServer();
-  probe.listen(0, "127.0.0.1");
-  await once(probe, "listening");
-  const address = probe.address();
-  probe.close();
-  if (address === null || typeof address === "string") throw new Error("There is no port");
-  return address.port;
 }
 
 /** The processes that a PostgreSQL server has started, by its own id. */

@@ -117,6 +117,14 @@ export function latencyOf(took: readonly number[]): Latency {
   return { p50: at(sorted, 0.5), p99: at(sorted, 0.99) };
 }
 
+/** The figure that this share of all are at most. */
+export function quantile(figures: readonly number[], share: number): number {
+  return at(
+    figures.toSorted((a, b) => a - b),
+    share,
+  );
+}
+
 function at(sorted: readonly number[], share: number): number {
   return sorted[Math.floor((sorted.length - 1) * share)] ?? Number.NaN;
 }

@@ -59,24 +59,3 @@ export class OpenLoad {
     this.#agent.destroy();
   }
 }
-
-/**
- * Calls `send` at a fixed rate for a time, a millisecond's calls together.
- *
- * @returns what became of each, once all are answered
- */
-export async function atRate(
-  perSecond: number,
-  seconds: number,
-  send: () => Promise<Outcome>,
-): Promise<Outcome[]> {
-  const answers: Promise<Outcome>[] = [];
-  const start = performance.now();
-  const total = Math.round(perSecond * seconds);
-  while (answers.length < total) {
-    const due = Math.min(total, ((performance.now() - start) / 1_000) * perSecond);
-    while (answers.length < due) answers.push(send());
-    await new Promise((resolve) => setTimeout(resolve, 1));
-  }
-  return Promise.all(answers);
-}

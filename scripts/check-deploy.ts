@@ -1,11 +1,12 @@
 /** `npm run check-deploy`: is this configuration fit for production? Every finding at once. */
-import { Redis } from "ioredis";
+import postgres from "postgres";
 import { type Config, readConfig } from "../src/config.ts";
 import { ConfigError } from "../src/config-error.ts";
 import { type AdminConnection, withAdmin } from "../src/db/admin.ts";
 import { findRoleGaps } from "../src/db/roles.ts";
 import { REGISTRY_ROLE } from "../src/db/tenant-database.ts";
 import { loadTenantMigrations, newestVersion } from "../src/db/tenant-migrations.ts";
+import { pingRedis } from "../src/plugins/redis-counters.ts";
 import { isFleetBehind } from "../src/tenants/fleet-status.ts";
 import { COMMON, loadEnvFile, parse, runCommand, showHelp } from "./command.ts";
 
@@ -18,8 +19,11 @@ Says whether this configuration is fit for production: every setting, the databa
 Settings are those of the environment and .env, judged as for APP_ENV=production. It changes nothing.
 `;
 
-/** How long the database and Redis have to answer. */
+/** How long the database has for a statement. */
 const PATIENCE_MS = 5_000;
+
+/** SQLSTATEs of a registry, a role or a right that `npm run migrate` makes. */
+const UNMIGRATED_CODES = new Set(["42P01", "42501", "22023"]);
 
 await runCommand(async () => {
   const { values, positionals } = parse(process.argv.slice(2), COMMON);
@@ -30,7 +34,7 @@ await runCommand(async () => {
   loadEnvFile();
   const { config, findings } = readProduction();
   // Whatever else is missing, what can be asked is asked.
-  const { DATABASE_URL: databaseUrl, REDIS_URL: redisUrl } = { ...process.env };
+  const { DATABASE_URL: databaseUrl, REDIS_URL: redisUrl } = process.env;
   findings.push(
     ...(await findDatabaseGaps(config?.databaseUrl ?? databaseUrl)),
     ...(await findRedisGaps(config?.redisUrl ?? redisUrl)),
@@ -85,30 +89,20 @@ async function findRegistryGaps(admin: AdminConnection): Promise<string[]> {
       return isFleetBehind(admin.query, version);
     });
     return isBehind ? ["Tenants are not of this release: run npm run migrate."] : [];
-  } catch {
+  } catch (error) {
+    const code = error instanceof postgres.PostgresError ? error.code : "";
+    if (!UNMIGRATED_CODES.has(code)) throw error;
     return ["The database is not migrated: run npm run migrate."];
   }
 }
 
 async function findRedisGaps(redisUrl: string | undefined): Promise<string[]> {
   if (redisUrl === undefined || !/^rediss?:/.test(redisUrl)) return [];
-  const client = new Redis(redisUrl, {
-    lazyConnect: true,
-    connectTimeout: PATIENCE_MS,
-    maxRetriesPerRequest: 0,
-    retryStrategy: () => null,
-  });
-  // Said by the call that fails.
-  let reason: unknown;
-  client.on("error", (error) => (reason = error));
   try {
-    await client.connect();
-    await client.ping();
+    await pingRedis(redisUrl);
     return [];
   } catch (error) {
-    return [`REDIS_URL: Redis does not answer (${reasonOf(reason ?? error)}).`];
-  } finally {
-    client.disconnect();
+    return [`REDIS_URL: Redis does not answer (${reasonOf(error)}).`];
   }
 }
 

@@ -8,6 +8,7 @@ import { promisify } from "node:util";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { findEmbeddedServer } from "../src/db/embedded-server.ts";
 import { ROOT_DIR } from "../src/paths.ts";
+import { findPort } from "../test/ports.ts";
 import { type ScriptProcess, startScript } from "../test/process.ts";
 
 const WAIT = { timeout: 60_000, interval: 50 };
@@ -19,22 +20,12 @@ beforeAll(async () => {
   dataDir = await mkdtemp(path.join(tmpdir(), "ouvira-dev-"));
   // The postgres user's way in, when this runs as root.
   await chmod(dataDir, 0o711);
-  port = await freePort();
+  port = await findPort();
 });
 
 afterAll(async () => {
   await rm(dataDir, { recursive: true, force: true });
 });
-
-async function freePort(): Promise<number> {
-  const server = net.createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const address = server.address();
-  server.close();
-  await once(server, "close");
-  if (address === null || typeof address === "string") throw new Error("No port");
-  return address.port;
-}
 
 function startDev(more: Readonly<Record<string, string>> = {}): ScriptProcess {
   return startScript("dev.ts", [], { DATA_DIR: dataDir, PORT: String(port), ...more });

@@ -5,16 +5,17 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { readDockerfile, type Stage } from "../test/dockerfile.ts";
+import { findPort } from "../test/ports.ts";
 import { PRODUCTION_SETTINGS } from "../test/production-settings.ts";
 import { createRegistry, type TestRegistry } from "../test/registry.ts";
 import { ROOT_DIR } from "../src/paths.ts";
 
 /** Nobody's id: what root takes on, so that the steps are a user's without rights. */
 const USER_ID = 65_534;
-const PORT = "18000";
 
 let registry: TestRegistry;
 let folder: string;
+let port: string;
 const stages = readDockerfile();
 
 /** Runs the steps of a stage in a folder of its own, as one user without rights. No layer, no image. */
@@ -68,6 +69,7 @@ function environment(): Record<string, string> {
 beforeAll(async () => {
   registry = await createRegistry();
   await registry.createTenant("acme");
+  port = String(await findPort());
   folder = await mkdtemp(path.join(tmpdir(), "ouvira-image-"));
   await chmod(folder, 0o755);
   for (const name of ["bin", "home"]) await mkdir(path.join(folder, name), { mode: 0o777 });
@@ -120,7 +122,7 @@ describe("the steps of the Dockerfile, run in a folder as a user without rights"
         ...PRODUCTION_SETTINGS,
         DATABASE_URL: registry.apiUrl,
         HOST: "127.0.0.1",
-        PORT,
+        PORT: port,
       },
       stdio: ["ignore", "ignore", "pipe"],
       ...asUser(),
@@ -133,7 +135,7 @@ describe("the steps of the Dockerfile, run in a folder as a user without rights"
     ) as string[];
     const isHealthy = () =>
       execFileSync(probe, probeArgs, {
-        env: { ...environment(), PORT },
+        env: { ...environment(), PORT: port },
         stdio: "ignore",
         ...asUser(),
       });
@@ -141,7 +143,7 @@ describe("the steps of the Dockerfile, run in a folder as a user without rights"
 
     await vi.waitFor(isHealthy, { timeout: 20_000, interval: 200 });
 
-    const answer = await fetch(`http://127.0.0.1:${PORT}/readyz`);
+    const answer = await fetch(`http://127.0.0.1:${port}/readyz`);
     expect(await answer.json()).toEqual({ status: "ok", fleet: "current" });
     child.kill("SIGTERM");
     await exited;

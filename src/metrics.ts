@@ -80,18 +80,16 @@ export class Metrics {
   });
 
   constructor() {
-    const busiest = this.#busiestTenants;
-    this.registry.registerMetric(
-      new Gauge({
-        name: "ouvira_busiest_tenants_requests",
-        help: "Requests of the tenants that had the most of them in the last full minute, twenty at most.",
-        labelNames: ["tenant"],
-        registers: [],
-        collect() {
-          this.reset();
-          for (const { tenant, requests } of busiest.read()) this.set({ tenant }, requests);
-        },
-      }),
+    this.#watch(
+      "ouvira_busiest_tenants_requests",
+      "Requests of the tenants that had the most of them in the last full minute, twenty at most.",
+      ["tenant"],
+      (gauge) => {
+        gauge.reset();
+        for (const { tenant, requests } of this.#busiestTenants.read()) {
+          gauge.set({ tenant }, requests);
+        }
+      },
     );
   }
 
@@ -107,74 +105,45 @@ export class Metrics {
 
   /** Adds what is under way at the moment of a reading. Called once. */
   watchLoad({ passwords, database, notifications, caches }: Loads): void {
-    const gauge = (name: string, help: string, read: () => number) =>
-      this.registry.registerMetric(
-        new Gauge({
-          name,
-          help,
-          registers: [],
-          collect() {
-            this.set(read());
-          },
-        }),
-      );
-    gauge(
+    this.#watch(
+      "ouvira_password_hashes_pending",
+      "Password hashes under way and waiting; past the queue's end logins answer 503.",
+      [],
+      (gauge) => gauge.set(passwords.load),
+    );
+    this.#watch(
       "ouvira_database_transactions_pending",
       "Transactions that have a connection of their own or wait for one.",
-      () => database.transactionLoad,
+      [],
+      (gauge) => gauge.set(database.transactionLoad),
     );
-    gauge(
+    this.#watch(
       "ouvira_notifications_alive",
       "1 while changes made elsewhere are heard of; 0: every request asks the database.",
-      () => Number(notifications.isAlive),
+      [],
+      (gauge) => gauge.set(Number(notifications.isAlive)),
     );
-    const perCache = (name: string, help: string, read: (use: CacheUse) => number) =>
-      this.registry.registerMetric(
-        new Gauge({
-          name,
-          help,
-          labelNames: ["cache"],
-          registers: [],
-          collect() {
-            for (const [cache, use] of Object.entries(caches)) this.set({ cache }, read(use));
-          },
-        }),
+    const perLane = (name: string, help: string, key: "load" | "prepared") =>
+      this.#watch(name, help, ["lane"], (gauge) =>
+        database.lanes().forEach((use, lane) => gauge.set({ lane }, use[key])),
       );
-    perCache("ouvira_cache_entries", "Answers of the database remembered.", ({ size }) => size);
-    perCache("ouvira_cache_hits", "Questions answered from memory.", ({ hits }) => hits);
-    perCache("ouvira_cache_misses", "Questions put to the database.", ({ misses }) => misses);
-    this.registry.registerMetric(
-      new Gauge({
-        name: "ouvira_database_lane_statements_prepared",
-        help: "Statements kept prepared on each connection that tenants share.",
-        labelNames: ["lane"],
-        registers: [],
-        collect() {
-          database.lanes().forEach(({ prepared }, lane) => this.set({ lane }, prepared));
-        },
-      }),
+    perLane(
+      "ouvira_database_lane_transactions_pending",
+      "Transactions on their way and waiting on each connection that tenants share.",
+      "load",
     );
-    this.registry.registerMetric(
-      new Gauge({
-        name: "ouvira_password_hashes_pending",
-        help: "Password hashes under way and waiting; past the queue's end logins answer 503.",
-        registers: [],
-        collect() {
-          this.set(passwords.load);
-        },
-      }),
+    perLane(
+      "ouvira_database_lane_statements_prepared",
+      "Statements kept prepared on each connection that tenants share.",
+      "prepared",
     );
-    this.registry.registerMetric(
-      new Gauge({
-        name: "ouvira_database_lane_transactions_pending",
-        help: "Transactions on their way and waiting on each connection that tenants share.",
-        labelNames: ["lane"],
-        registers: [],
-        collect() {
-          database.lanes().forEach(({ load }, lane) => this.set({ lane }, load));
-        },
-      }),
-    );
+    const perCache = (name: string, help: string, key: keyof CacheUse) =>
+      this.#watch(name, help, ["cache"], (gauge) =>
+        Object.entries(caches).forEach(([cache, use]) => gauge.set({ cache }, use[key])),
+      );
+    perCache("ouvira_cache_entries", "Answers of the database remembered.", "size");
+    perCache("ouvira_cache_hits", "Questions answered from memory.", "hits");
+    perCache("ouvira_cache_misses", "Questions put to the database.", "misses");
   }
 
   /**
@@ -182,21 +151,38 @@ export class Metrics {
    * the other figures are told all the same. Called once.
    */
   watchFleet(groups: () => Promise<readonly FleetGroup[]>): void {
+    this.#watch(
+      "ouvira_tenants",
+      "Tenants by the newest migration of their schema and the state of their migration.",
+      ["version", "state"],
+      async (gauge) => {
+        gauge.reset();
+        try {
+          for (const { version, state, tenants } of await groups()) {
+            gauge.set({ version, state }, tenants);
+          }
+        } catch {
+          // No sample says that it is not known.
+        }
+      },
+    );
+  }
+
+  /** Adds a figure that is looked up at each reading. */
+  #watch<Label extends string>(
+    name: string,
+    help: string,
+    labelNames: Label[],
+    read: (gauge: Gauge<Label>) => void | Promise<void>,
+  ): void {
     this.registry.registerMetric(
       new Gauge({
-        name: "ouvira_tenants",
-        help: "Tenants by the newest migration of their schema and the state of their migration.",
-        labelNames: ["version", "state"],
+        name,
+        help,
+        labelNames,
         registers: [],
-        async collect() {
-          this.reset();
-          try {
-            for (const { version, state, tenants } of await groups()) {
-              this.set({ version, state }, tenants);
-            }
-          } catch {
-            // No sample says that it is not known.
-          }
+        collect() {
+          return read(this);
         },
       }),
     );

@@ -2,9 +2,9 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { accessSync, constants } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
-import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import path from "node:path";
+import { findPort } from "./ports.ts";
 
 /** Whether this machine has Redis' program. Tests that start one are skipped where it does not. */
 export const hasRedisServer: boolean = (process.env["PATH"] ?? "")
@@ -69,16 +69,6 @@ async function untilReady({ stdout }: ChildProcess): Promise<void> {
     return;
   }
   throw new Error(`redis-server has ended: ${output}`);
-}
-
-/** A port that nobody listens on. */
-export async function findPort(): Promise<number> {
-  const server = createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const address = server.address();
-  await new Promise((resolve) => server.close(resolve));
-  if (typeof address !== "object" || !address) throw new Error("The socket has no port");
-  return address.port;
 }
 
 function isProgram(file: string): boolean {

@@ -2,7 +2,7 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { vi } from "vitest";
 import { ROOT_DIR } from "../src/paths.ts";
-import { findPort } from "./redis.ts";
+import { findPort } from "./ports.ts";
 
 /** The service as a process of its own, listening on a port of its own. */
 export interface ServerProcess {

@@ -15,7 +15,12 @@ export function answerCompiler(isChecked: boolean): FastifySerializerCompiler<z.
     const { schema } = route;
     const check = serializerCompiler(route);
     if (!isPlain(schema)) return check;
-    const write = fastJson(jsonSchemaOf(schema));
+    // Compiled for the first answer: over a hundred routes it would be much of the service's start.
+    let compiled: ((answer: unknown) => string) | undefined;
+    const write = (answer: unknown) => {
+      compiled ??= fastJson(jsonSchemaOf(schema));
+      return compiled(answer);
+    };
     if (!isChecked) return write;
     return (data) => {
       check(data);

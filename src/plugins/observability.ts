@@ -2,6 +2,7 @@ import type { FastifyInstance } from "fastify";
 import fastifyPlugin from "fastify-plugin";
 import { pino } from "pino";
 import type { Principal } from "../auth/principals.ts";
+import { addressOf } from "../networks.ts";
 import type { Services } from "../services.ts";
 import type { Tenant } from "../tenants/directory.ts";
 
@@ -11,8 +12,8 @@ import type { Tenant } from "../tenants/directory.ts";
  */
 export const observabilityPlugin = fastifyPlugin<{ services: Services }>(
   async (app: FastifyInstance, { services: { metrics } }) => {
-    // Beside the service's logger, whose search for secrets in what it is given costs a fifth of a request:
-    // nothing goes into this line but what stands below.
+    // Beside the service's logger, which searches what it is given for secrets, in a tenth of a request's
+    // time: nothing goes into this line but what stands below.
     const log = pino(
       { level: app.log.level, base: { pid: process.pid } },
       Reflect.get(app.log, pino.symbols.streamSym),
@@ -34,7 +35,7 @@ export const observabilityPlugin = fastifyPlugin<{ services: Services }>(
           duration_ms: Math.round(duration * 100) / 100,
           tenant,
           user: (request.principal as Principal | undefined)?.userId,
-          ip: request.ip,
+          ip: addressOf(request.ip, request.socket.remoteAddress),
         },
         "request completed",
       );

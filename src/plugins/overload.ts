@@ -3,7 +3,7 @@ import fastifyPlugin from "fastify-plugin";
 import { AppError } from "../errors.ts";
 import { EventLoopLag } from "../event-loop-lag.ts";
 import type { Services } from "../services.ts";
-import { PROBES } from "./security.ts";
+import { isProbe } from "./security.ts";
 
 declare module "fastify" {
   interface FastifyRequest {
@@ -26,7 +26,7 @@ export const processOverloadPlugin = fastifyPlugin<{ services: Services }>(
     });
     app.addHook("onClose", () => lag.stop());
     app.addHook("onRequest", (request, _reply, done) => {
-      if (lag.milliseconds <= config.eventLoopLagMs || PROBES.has(request.url)) {
+      if (lag.milliseconds <= config.eventLoopLagMs || isProbe(request.url)) {
         done();
         return;
       }

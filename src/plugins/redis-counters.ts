@@ -163,17 +163,7 @@ const SCAN_COUNT = 1_000;
  * @throws Error when Redis does not answer
  */
 export async function eraseCounters(url: string, tenantId: number): Promise<number> {
-  const client = new Redis(url, {
-    lazyConnect: true,
-    connectTimeout: CONNECT_TIMEOUT_MS,
-    socketTimeout: SILENCE_MAX_MS,
-    maxRetriesPerRequest: 1,
-    retryStrategy: () => null,
-  });
-  // Said by the call that fails.
-  client.on("error", () => undefined);
-  try {
-    await client.connect();
+  return withRedis(url, async (client) => {
     // Scope, tenant, subject: an address of another tenant may have the same number in it.
     const ofTenant = new RegExp(`^${KEY_PREFIX}[A-Za-z]+:${tenantId}:`);
     let erased = 0;
@@ -191,6 +181,32 @@ export async function eraseCounters(url: string, tenantId: number): Promise<numb
       if (found.length > 0) erased += await client.unlink(...found);
     } while (cursor !== "0");
     return erased;
+  });
+}
+
+/** Whether Redis answers. @throws Error when it does not, with the reason */
+export async function pingRedis(url: string): Promise<void> {
+  await withRedis(url, (client) => client.ping());
+}
+
+/** A connection for a command: tried once. */
+async function withRedis<T>(url: string, work: (client: Redis) => Promise<T>): Promise<T> {
+  const client = new Redis(url, {
+    lazyConnect: true,
+    connectTimeout: CONNECT_TIMEOUT_MS,
+    socketTimeout: SILENCE_MAX_MS,
+    maxRetriesPerRequest: 1,
+    retryStrategy: () => null,
+  });
+  let reason: unknown;
+  client.on("error", (error) => (reason = error));
+  try {
+    await client.connect();
+    return await work(client);
+  } catch (error) {
+    // The call says that the connection is closed; why stands in the event.
+    if (error instanceof Error) error.cause ??= reason;
+    throw error;
   } finally {
     client.disconnect();
   }

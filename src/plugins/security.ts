@@ -28,7 +28,12 @@ const EXPOSED_HEADERS = [
 const PREFLIGHT_AGE_SECONDS = 7_200;
 
 /** Paths that load balancers and monitors ask for under whatever name they know the host. */
-export const PROBES: ReadonlySet<string> = new Set(["/healthz", "/readyz", "/metrics"]);
+const PROBES: ReadonlySet<string> = new Set(["/healthz", "/readyz", "/metrics"]);
+
+/** Whether a request's address is one of these, in whatever way it is written that finds the route. */
+export function isProbe(url: string): boolean {
+  return PROBES.has(url.split("?")[0]?.replace(/\/+$/, "") ?? "");
+}
 
 /**
  * Paths for which no preflight allows another origin anything. Their routes turn CORS off themselves
@@ -62,8 +67,7 @@ export const securityPlugin = fastifyPlugin<{ services: Services }>(
       request: FastifyRequest,
       reply: FastifyReply,
     ): Promise<FastifyReply | undefined> {
-      const path = request.url.split("?")[0]?.replace(/\/+$/, "") ?? "";
-      if (PROBES.has(path)) return undefined;
+      if (isProbe(request.url)) return undefined;
       const host = request.hostname.toLowerCase();
       if (!(await isHostAllowed(host))) {
         throw new AppError("bad_host", "This host name is not served here.");
