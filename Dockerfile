@@ -5,6 +5,9 @@ ARG NODE_IMAGE=node:20-bookworm-slim
 FROM ${NODE_IMAGE} AS build
 WORKDIR /app
 COPY package.json package-lock.json ./
+COPY admin/package.json admin/package.json
+COPY clients/typescript/package.json clients/typescript/package.json
+COPY examples/spa/package.json examples/spa/package.json
 RUN npm ci --ignore-scripts
 COPY tsconfig.json tsconfig.build.json ./
 COPY src src
@@ -14,7 +17,10 @@ RUN npm run build
 FROM ${NODE_IMAGE} AS dependencies
 WORKDIR /app
 COPY package.json package-lock.json ./
-RUN npm ci --omit=dev
+COPY admin/package.json admin/package.json
+COPY clients/typescript/package.json clients/typescript/package.json
+COPY examples/spa/package.json examples/spa/package.json
+RUN npm ci --omit=dev --workspaces=false
 
 FROM ${NODE_IMAGE}
 ENV NODE_ENV=production

@@ -1,15 +1,13 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { accessSync, constants } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { findPort } from "./ports.ts";
+import { findProgram } from "./programs.ts";
 
 /** Whether this machine has Redis' program. Tests that start one are skipped where it does not. */
-export const hasRedisServer: boolean = (process.env["PATH"] ?? "")
-  .split(path.delimiter)
-  .some((folder) => isProgram(path.join(folder, "redis-server")));
+export const hasRedisServer: boolean = findProgram("redis-server") !== undefined;
 
 /** A Redis of the test's own, on a port of its own, that keeps nothing. */
 export interface TestRedis {
@@ -69,13 +67,4 @@ async function untilReady({ stdout }: ChildProcess): Promise<void> {
     return;
   }
   throw new Error(`redis-server has ended: ${output}`);
-}
-
-function isProgram(file: string): boolean {
-  try {
-    accessSync(file, constants.X_OK);
-    return true;
-  } catch {
-    return false;
-  }
 }
