@@ -9,7 +9,7 @@ COPY admin/package.json admin/package.json
 COPY clients/typescript/package.json clients/typescript/package.json
 COPY examples/spa/package.json examples/spa/package.json
 RUN npm ci --ignore-scripts
-COPY tsconfig.json tsconfig.build.json ./
+COPY tsconfig.json ./
 COPY src src
 COPY scripts scripts
 RUN npm run build

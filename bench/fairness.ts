@@ -61,7 +61,7 @@ export async function run(args: readonly string[]): Promise<boolean> {
   }
   const rounds = Number(values.rounds ?? (values.quick ? 1 : 5));
   const seconds = Number(values.seconds ?? (values.quick ? 1 : 4));
-  build();
+  await build();
   const dataDir = await mkdtemp(path.join(tmpdir(), "ouvira-bench-"));
   // The server runs as another user when this is root; closed, it would put its files elsewhere.
   await chmod(dataDir, 0o755);

@@ -1,6 +1,7 @@
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
 import { readdirSync, readFileSync } from "node:fs";
+import { build as buildService } from "../scripts/build.ts";
 import { ROOT_DIR } from "../src/paths.ts";
 import { findPort } from "../test/ports.ts";
 import { cpuOf, memoryOf } from "./machine.ts";
@@ -12,12 +13,9 @@ export interface MeasuredServer {
   stop(): Promise<void>;
 }
 
-/** Compiles the service and the bound, as `npm run build` compiles the service. */
-export function build(): void {
-  execFileSync(process.execPath, ["node_modules/typescript/bin/tsc", "-p", "bench/tsconfig.json"], {
-    cwd: ROOT_DIR,
-    stdio: ["ignore", "inherit", "inherit"],
-  });
+/** Builds the service, and beside it what it is compared with. */
+export async function build(): Promise<void> {
+  await buildService(["http-bare", "http-bound", "http-hashes"].map((name) => `bench/${name}.ts`));
 }
 
 /** The service, as `npm start` starts it. */

@@ -18,7 +18,7 @@ import { uniform, zipf } from "./load.ts";
 import { describeMachine, memoryOf } from "./machine.ts";
 
 /** Connections of the service's lanes, and of the bound's pool. */
-const CONNECTIONS = 8;
+const CONNECTIONS = 24;
 
 /** bcrypt's cost of the members' passwords. */
 const SEED_COST = 4;
@@ -28,6 +28,7 @@ const HELP = `npm run bench -- http [options]
   --sizes A,B    tenants that are asked; as many as the greatest are made (100,1000,5000)
   --rounds N     rounds of every case (5)
   --seconds N    seconds of every case in a round (2)
+  --lanes N      connections of the service's lanes, and of the bound (${CONNECTIONS})
   --parts A,B    some of: reads, logins, starts (all three)
   --only TEXT    only the reads that have this in their name
   --profile DIR  where the service writes what its CPU did (node --cpu-prof)
@@ -44,6 +45,7 @@ export async function run(args: readonly string[]): Promise<boolean> {
       sizes: { type: "string" },
       rounds: { type: "string" },
       seconds: { type: "string" },
+      lanes: { type: "string", default: String(CONNECTIONS) },
       parts: { type: "string", default: "reads,logins,starts" },
       only: { type: "string", default: "" },
       profile: { type: "string" },
@@ -62,7 +64,7 @@ export async function run(args: readonly string[]): Promise<boolean> {
     rounds: Number(values.rounds ?? (values.quick ? 1 : 5)),
     seconds: Number(values.seconds ?? (values.quick ? 0.5 : 2)),
   };
-  build();
+  await build();
   const dataDir = values.keep ?? (await mkdtemp(path.join(tmpdir(), "ouvira-bench-")));
   // The server runs as another user when this is root; closed, it would put its files elsewhere.
   await chmod(dataDir, 0o755);
@@ -73,6 +75,7 @@ export async function run(args: readonly string[]): Promise<boolean> {
     const figures = await measure(config, database, {
       sizes,
       timing,
+      lanes: Number(values.lanes),
       parts: new Set(values.parts.split(",")),
       only: values.only,
       profileDir: values.profile,
@@ -106,6 +109,7 @@ async function prepare(config: Config, database: OpenDatabase, tenants: number):
 interface Plan {
   readonly sizes: readonly number[];
   readonly timing: { readonly rounds: number; readonly seconds: number };
+  readonly lanes: number;
   readonly parts: ReadonlySet<string>;
   readonly only: string;
   readonly profileDir: string | undefined;
@@ -114,7 +118,7 @@ interface Plan {
 async function measure(
   config: Config,
   database: OpenDatabase,
-  { sizes, timing, parts, only, profileDir }: Plan,
+  { sizes, timing, lanes, parts, only, profileDir }: Plan,
 ): Promise<Figures> {
   const postmaster = Number(
     (await readFile(path.join(config.dataDir, "postgres", "postmaster.pid"), "utf8")).split(
@@ -123,14 +127,14 @@ async function measure(
   );
   const machine = await describeMachine(database.migrationUrl);
   const service = await startService(
-    settingsOf(config, database),
+    settingsOf(config, database, lanes),
     profileDir === undefined ? [] : ["--cpu-prof", `--cpu-prof-dir=${path.resolve(profileDir)}`],
   );
   const schema = await firstSchema(database);
   const callers = await Callers.logIn(service.port, Math.max(...sizes));
   await keepAnswers(callers, database, schema);
-  const bound = await startBound(database.migrationUrl, schema, CONNECTIONS);
-  const figures: Figures = { machine, sizes, timing, connections: CONNECTIONS };
+  const bound = await startBound(database.migrationUrl, schema, lanes);
+  const figures: Figures = { machine, sizes, timing, connections: lanes };
   try {
     if (parts.has("reads")) {
       const cases = casesOf(callers, sizes).filter(({ name }) => name.includes(only));
@@ -144,7 +148,7 @@ async function measure(
     await Promise.all([service.stop(), bound.stop()]);
   }
   if (parts.has("logins")) {
-    const { BCRYPT_COST: _, ...settings } = settingsOf(config, database);
+    const { BCRYPT_COST: _, ...settings } = settingsOf(config, database, lanes);
     const hashing = await startService(settings);
     try {
       figures.logins = await measureLogins(hashing, database, config, timing);
@@ -157,14 +161,14 @@ async function measure(
 }
 
 /** All that a service has turned on, with limits that are counted and not met. */
-function settingsOf(config: Config, database: OpenDatabase): Record<string, string> {
+function settingsOf(config: Config, database: OpenDatabase, lanes: number): Record<string, string> {
   const never = "100000000/day";
   return {
     APP_ENV: "local",
     DATA_DIR: config.dataDir,
     DATABASE_URL: database.url,
     DATABASE_MIGRATION_URL: database.migrationUrl,
-    DATABASE_LANES: String(CONNECTIONS),
+    DATABASE_LANES: String(lanes),
     // The members of thousands of tenants log in once, before anything is measured.
     BCRYPT_COST: String(SEED_COST),
     RATE_LIMIT_AUTHENTICATED: never,

@@ -99,7 +99,7 @@ async function readPassword(email: string): Promise<string> {
   const parsed = Password.safeParse(password);
   const complaint =
     parsed.error?.issues[0]?.message ??
-    findGuessable(password, { full_name: "", email, primary_mobile: "" });
+    (await findGuessable(password, { full_name: "", email, primary_mobile: "" }));
   if (complaint) throw new UsageError(`The password: ${complaint}`);
   return password;
 }

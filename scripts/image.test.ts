@@ -50,7 +50,9 @@ async function copy(root: string, text: string): Promise<void> {
       ? path.join(root, path.basename(source))
       : path.join(root, target);
     await cp(from, to, { recursive: true, verbatimSymlinks: true });
-    if (process.getuid?.() === 0) execFileSync("chown", ["-R", `${USER_ID}:${USER_ID}`, to]);
+    // With the folders that the step has made on the way.
+    const made = path.join(root, path.relative(root, to).split(path.sep)[0] ?? "");
+    if (process.getuid?.() === 0) execFileSync("chown", ["-R", `${USER_ID}:${USER_ID}`, made]);
   }
 }
 

@@ -139,11 +139,11 @@ async function create(args: string[]): Promise<void> {
   const password = options["owner-password"];
   const guessable =
     password &&
-    findGuessable(password, {
+    (await findGuessable(password, {
       full_name: options["owner-name"],
       email: options["owner-email"],
       primary_mobile: options["owner-phone"],
-    });
+    }));
   if (guessable) throw new UsageError(`--owner-password: ${guessable}`);
   const passwordHash = password === undefined ? undefined : await passwords.hash(password);
   await withDatabase(config, async ({ url, migrationUrl }) => {

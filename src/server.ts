@@ -2,6 +2,7 @@ import { existsSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import path from "node:path";
 import closeWithGrace from "close-with-grace";
+import type { FastifyInstance } from "fastify";
 import { buildApp } from "./app.ts";
 import { type Config, readConfig } from "./config.ts";
 import { ConfigError } from "./config-error.ts";
@@ -34,9 +35,7 @@ async function main(): Promise<void> {
   services.metrics.watchProcess();
   try {
     if (config.appEnv === "local") await prepareLocal(config, database, services);
-    else await refuseUnfitRole(database.url);
-    await openServices(services);
-    const app = await buildApp(services, log);
+    const app = await buildWhileOpening(config, database, services, log);
     const { close } = closeWithGrace({ delay: GRACE_MS, logger: log }, async ({ err }) => {
       if (err) log.error({ err }, "The service stops after an error");
       // Requests under way are finished first: they need everything below.
@@ -48,11 +47,34 @@ async function main(): Promise<void> {
     // when that is gone.
     process.once("disconnect", close);
     await app.listen({ host: config.host, port: config.port });
+    // Whoever asks before they are open opens the one that is needed.
+    await services.database.open();
   } catch (error) {
     await closeServices(services);
     await database.stop();
     throw error;
   }
+}
+
+/** Puts the routes together while the database answers, of which a start has to wait for both. */
+async function buildWhileOpening(
+  { appEnv }: Config,
+  { url }: OpenDatabase,
+  services: Services,
+  log: ReturnType<typeof makeLogger>,
+): Promise<FastifyInstance> {
+  const open = async () => {
+    // Nothing works with a role that may do too much.
+    if (appEnv === "production") await refuseUnfitRole(url);
+    await openServices(services);
+  };
+  const [opened, built] = await Promise.allSettled([open(), buildApp(services, log)]);
+  if (built.status === "rejected") throw built.reason;
+  if (opened.status === "rejected") {
+    await built.value.close();
+    throw opened.reason;
+  }
+  return built.value;
 }
 
 /**

@@ -142,7 +142,7 @@ export interface ServiceLog extends WorkerLog {
 
 /** Connects: the database, the notifications, then those that work by themselves. */
 export async function openServices(services: Services): Promise<void> {
-  await Promise.all([services.database.open(), services.notifications.open()]);
+  await Promise.all([services.database.openRegistry(), services.notifications.open()]);
   services.messages?.start();
   services.logSealer.start();
 }

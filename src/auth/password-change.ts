@@ -23,7 +23,7 @@ export async function changePassword(
   { currentPassword, newPassword }: { currentPassword: string; newPassword: string },
 ): Promise<void> {
   const user = await confirmPassword(tenant, passwords, context, caller.userId, currentPassword);
-  refuseGuessable("new_password", newPassword, user);
+  await refuseGuessable("new_password", newPassword, user);
   const recent = await findRecentHashes(tenant, user.id);
   await refuseRecent("new_password", newPassword, recent, passwords);
   const newHash = await passwords.hash(newPassword);

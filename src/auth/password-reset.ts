@@ -101,7 +101,7 @@ export async function resetPassword(
        and r.expires_at > now()
        and u.is_active`;
   if (!user) throw invalidResetToken();
-  refuseGuessable("password", password, user);
+  await refuseGuessable("password", password, user);
   const recent = await findRecentHashes(tenant, user.id);
   await refuseRecent("password", password, recent, passwords);
   const newHash = await passwords.hash(password);

@@ -1,4 +1,3 @@
-import { dictionary } from "@zxcvbn-ts/language-common";
 import type { TenantConnection } from "../db/tenant-database.ts";
 import { AppError } from "../errors.ts";
 import type { PasswordHasher } from "./passwords.ts";
@@ -11,11 +10,19 @@ export interface PersonalData {
   readonly username?: string;
 }
 
+/** Made by the first who asks: most processes that start need it later or never. */
+let common: Promise<ReadonlySet<string>> | undefined;
+
 /**
  * The most common passwords of leaks, lower case: about 50,000, of which 18,000 are long enough to be
  * asked about. ASVS 5.0 6.2.4 asks for 3,000.
  */
-const COMMON = new Set(dictionary["passwords-common"]);
+function commonPasswords(): Promise<ReadonlySet<string>> {
+  common ??= import("@zxcvbn-ts/language-common").then(
+    ({ dictionary }) => new Set(dictionary["passwords-common"]),
+  );
+  return common;
+}
 
 /** Characters besides the person's own that make a password more than a variation of a name. */
 const OTHER_CHARACTERS_MIN = 4;
@@ -32,9 +39,12 @@ export const EARLIER_PASSWORDS_KEPT = RECENT_PASSWORDS - 1;
  * person's own name, e-mail address, phone number or username, however they are written. Undefined
  * when it is neither.
  */
-export function findGuessable(password: string, person: PersonalData): string | undefined {
+export async function findGuessable(
+  password: string,
+  person: PersonalData,
+): Promise<string | undefined> {
   const text = password.normalize("NFKC").toLowerCase();
-  if (COMMON.has(text)) return "This password is among the most common ones.";
+  if ((await commonPasswords()).has(text)) return "This password is among the most common ones.";
   const plain = plainText(text);
   const isOwn = ownWords(person).some(
     (word) => plain.includes(word) && [...plain.replace(word, "")].length < OTHER_CHARACTERS_MIN,
@@ -45,8 +55,12 @@ export function findGuessable(password: string, person: PersonalData): string | 
 }
 
 /** Refuses what {@link findGuessable} finds. @throws AppError `validation_error` for `field` */
-export function refuseGuessable(field: string, password: string, person: PersonalData): void {
-  const sentence = findGuessable(password, person);
+export async function refuseGuessable(
+  field: string,
+  password: string,
+  person: PersonalData,
+): Promise<void> {
+  const sentence = await findGuessable(password, person);
   if (sentence !== undefined) throw refusal(field, sentence);
 }
 

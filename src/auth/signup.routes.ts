@@ -139,7 +139,7 @@ export const signupRoutes: FastifyPluginAsyncZod<{ services: Services }> = async
       );
       if (!signup) throw invalidVerification();
       const person = { full_name: signup.full_name, email, primary_mobile: phone };
-      refuseGuessable("password", password, person);
+      await refuseGuessable("password", password, person);
       const passwordHash = await passwords.hash(password);
       const { user, session } = await request.tenant.transaction(async (tx) => {
         const created = await finishSignup(tx, context, { phone, token, email, passwordHash });

@@ -3,10 +3,15 @@ import { createRequire } from "node:module";
 /** What a subtag is registered as: its types are the keys. */
 type SubtagIndex = Readonly<Record<string, Readonly<Record<string, number>> | undefined>>;
 
-// IANA's registry of subtags, read as data: Node 20 warns of every JSON file that is imported.
-const SUBTAGS = createRequire(import.meta.url)(
-  "language-subtag-registry/data/json/index.json",
-) as SubtagIndex;
+let subtags: SubtagIndex | undefined;
+
+/** IANA's registry of subtags, read when it is first asked for, as data: Node 20 warns of JSON that is imported. */
+function knownSubtags(): SubtagIndex {
+  subtags ??= createRequire(import.meta.url)(
+    "language-subtag-registry/data/json/index.json",
+  ) as SubtagIndex;
+  return subtags;
+}
 
 /** Longest language tag: RFC 5646 §4.4.1 finds 35 characters enough for all but private use. */
 export const LANGUAGE_LENGTH_MAX = 35;
@@ -70,6 +75,6 @@ export function canonicalLanguage(text: string): string | undefined {
 }
 
 function isSubtag(text: string, type: string): boolean {
-  const known = SUBTAGS[text.toLowerCase()];
+  const known = knownSubtags()[text.toLowerCase()];
   return known !== undefined && Object.hasOwn(known, type);
 }

@@ -313,8 +313,21 @@ export class LaneConnection {
   }
 }
 
+/** Thousands of tenants are answered the same few rows: their columns are kept once, by names and types. */
+const knownColumns = new Map<string, readonly Column[]>();
+
+function columnsOf(fields: readonly FieldDescription[]): readonly Column[] {
+  const key = fields.map(({ name, dataTypeID }) => `${name} ${dataTypeID}`).join(",");
+  let columns = knownColumns.get(key);
+  if (!columns) {
+    columns = fields.map(({ name, dataTypeID }) => ({ name, parse: parserOf(dataTypeID) }));
+    knownColumns.set(key, columns);
+  }
+  return columns;
+}
+
 function keepColumns(exchange: Exchange, fields: readonly FieldDescription[]): void {
-  const columns = fields.map(({ name, dataTypeID }) => ({ name, parse: parserOf(dataTypeID) }));
+  const columns = columnsOf(fields);
   const prepared = exchange.statements[exchange.index]?.prepared;
   if (prepared) prepared.columns = columns;
   else exchange.columns = columns;

@@ -158,6 +158,11 @@ export class TenantDatabase {
     });
   }
 
+  /** Opens the connection to the registry alone, which every request needs; a lane opens with its first transaction. */
+  async openRegistry(): Promise<void> {
+    await this.#registryLane.open();
+  }
+
   /** Opens the shared connections ahead of the first request. */
   async open(): Promise<void> {
     await Promise.all([this.#registryLane, ...this.#lanes].map((lane) => lane.open()));

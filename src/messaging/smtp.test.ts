@@ -102,7 +102,7 @@ describe("a mail that the server takes", () => {
     await transport.send(MAIL, delivery);
     await transport.send(MAIL, delivery);
     expect(server.connectionCount).toBe(1);
-    transport.close();
+    await transport.close();
 
     await vi.waitFor(() => expect(server.connectionCount).toBe(0));
   });

@@ -1,4 +1,3 @@
-import { createTransport } from "nodemailer";
 import type { SmtpConfig } from "../config.ts";
 import type { Message } from "./messages.ts";
 import {
@@ -36,12 +35,14 @@ const LINE_BREAK = /[\r\n]/;
 
 /** Sends e-mails, as plain text, through one SMTP server. */
 export class SmtpTransport implements Transport {
-  readonly #mailer: ReturnType<typeof makeMailer>;
+  readonly #makeMailer: () => ReturnType<typeof makeMailer>;
+  /** Made with the first e-mail: nodemailer takes longer to load than most of what a start does. */
+  #mailer: ReturnType<typeof makeMailer> | undefined;
   readonly #from: string;
   readonly #domain: string;
 
   constructor(config: SmtpConfig, options: SmtpOptions = {}) {
-    this.#mailer = makeMailer(config, options);
+    this.#makeMailer = () => makeMailer(config, options);
     this.#from = config.from;
     this.#domain = /@([^\s@<>]+)/.exec(config.from)?.[1] ?? "localhost";
   }
@@ -51,7 +52,9 @@ export class SmtpTransport implements Transport {
     if (!ONE_ADDRESS.test(to)) throw new PermanentDeliveryError("The address is not one address.");
     if (LINE_BREAK.test(subject)) throw new PermanentDeliveryError("The subject has a line break.");
     try {
-      await this.#mailer.sendMail({
+      this.#mailer ??= this.#makeMailer();
+      const mailer = await this.#mailer;
+      await mailer.sendMail({
         from: this.#from,
         to: { name: "", address: to },
         subject,
@@ -66,13 +69,14 @@ export class SmtpTransport implements Transport {
     }
   }
 
-  close(): void {
-    this.#mailer.close();
+  async close(): Promise<void> {
+    (await this.#mailer)?.close();
   }
 }
 
-function makeMailer(config: SmtpConfig, { timeoutMs = TIMEOUT_MS, ca }: SmtpOptions) {
+async function makeMailer(config: SmtpConfig, { timeoutMs = TIMEOUT_MS, ca }: SmtpOptions) {
   const { host, port, user, password, security } = config;
+  const { createTransport } = await import("nodemailer");
   return createTransport({
     pool: true,
     maxConnections: CONNECTIONS_MAX,

@@ -59,7 +59,7 @@ export async function createPlatformTenant(
   const subdomain = parseSubdomain(written);
   const { password } = owner;
   const person = { full_name: owner.full_name, email: owner.email, primary_mobile: owner.phone };
-  if (password !== undefined) refuseGuessable("owner.password", password, person);
+  if (password !== undefined) await refuseGuessable("owner.password", password, person);
   const passwordHash = password === undefined ? undefined : await passwords.hash(password);
   const files = await migrations();
   return pool.use(async (admin) => {

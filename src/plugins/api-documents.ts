@@ -3,7 +3,6 @@ import { readFile } from "node:fs/promises";
 import { createRequire } from "node:module";
 import path from "node:path";
 import type { FastifyPluginAsync, FastifyReply, FastifyRequest } from "fastify";
-import { stringify } from "yaml";
 import type { ContentSecurityPolicy } from "./security-headers.ts";
 
 const { resolve } = createRequire(import.meta.url);
@@ -120,7 +119,10 @@ interface Content {
 /** `/swagger.json`, `/swagger.yaml` and two pages that show them, all from this server. */
 export const apiDocumentRoutes: FastifyPluginAsync = async (app) => {
   const json = once(async () => `${JSON.stringify(app.swagger())}\n`);
-  const yaml = once(async () => stringify(app.swagger()));
+  const yaml = once(async () => {
+    const { stringify } = await import("yaml");
+    return stringify(app.swagger());
+  });
   const options = { config: { guard: "public" }, schema: { hide: true } } as const;
 
   app.get("/swagger.json", options, async (request, reply) =>
