@@ -9,7 +9,7 @@ export interface Transport {
    */
   send(message: Message, delivery: Delivery): Promise<void>;
   /** Lets go of connections that are kept open. */
-  close?(): void;
+  close?(): Promise<void> | void;
 }
 
 /** One try to deliver a message. */

@@ -80,7 +80,7 @@ export class MessageWorker {
     await Promise.all(this.#looks);
     clearTimeout(impatience);
     const { email, sms } = this.#context.transports;
-    for (const transport of new Set([email, sms])) transport.close?.();
+    for (const transport of new Set([email, sms])) await transport.close?.();
   }
 
   /**
