@@ -41,8 +41,8 @@ export const invitationRoutes: FastifyPluginAsyncZod<{ services: Services }> = a
       schema: {
         operationId: "listInvitations",
         tags,
-        summary: "Invitations",
-        description: "Of the companies where the caller may invite, newest first.",
+        summary: "List invitations",
+        description: "Those of the companies where the caller may invite, newest first.",
         querystring: InvitationsQuery,
         response: {
           200: InvitationsPage,
@@ -119,8 +119,9 @@ export const invitationRoutes: FastifyPluginAsyncZod<{ services: Services }> = a
       schema: {
         operationId: "getInvitation",
         tags,
-        summary: "An invitation",
-        description: "Without its token.",
+        summary: "Get an invitation",
+        description:
+          "The token is not in it: it was in the answer that made the invitation, and is in the e-mail.",
         params,
         response: {
           200: Invitation,
@@ -140,7 +141,7 @@ export const invitationRoutes: FastifyPluginAsyncZod<{ services: Services }> = a
         tags,
         summary: "Change a pending invitation",
         description:
-          "Its role and when it ends: seven days from now unless said. The link stays good.",
+          "Gives it another role, and another end: seven days from now unless `expires_at` says otherwise. The link that was sent stays good.",
         params,
         body: InvitationReplacement,
         response: {
@@ -163,7 +164,8 @@ export const invitationRoutes: FastifyPluginAsyncZod<{ services: Services }> = a
         operationId: "deleteInvitation",
         tags,
         summary: "Delete an invitation",
-        description: "Its link ends.",
+        description:
+          "Its link stops working, and it answers 404 from then on. To keep it in the list, revoke it instead.",
         params,
         response: {
           204: Deleted,
@@ -182,12 +184,12 @@ export const invitationRoutes: FastifyPluginAsyncZod<{ services: Services }> = a
   app.post(
     "/:id/revoke/",
     {
-      config: { guard: "invitations.manage" },
+      config: { guard: "invitations.manage", example: { detail: "The invitation is revoked." } },
       schema: {
         operationId: "revokeInvitation",
         tags,
         summary: "Revoke a pending invitation",
-        description: "Its link ends; the invitation stays in the list.",
+        description: "Its link stops working; the invitation stays in the list, as `revoked`.",
         params,
         response: {
           200: DetailAnswer,
@@ -206,12 +208,15 @@ export const invitationRoutes: FastifyPluginAsyncZod<{ services: Services }> = a
   app.post(
     "/:id/resend/",
     {
-      config: { guard: "invitations.manage" },
+      config: {
+        guard: "invitations.manage",
+        example: { detail: "The invitation was sent again." },
+      },
       schema: {
         operationId: "resendInvitation",
         tags,
         summary: "Send a pending invitation again",
-        description: "With a new link, good for seven days; the older one ends.",
+        description: "The e-mail has a new link, good for seven days; the older one stops working.",
         params,
         response: {
           200: DetailAnswer,

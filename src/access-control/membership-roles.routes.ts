@@ -27,7 +27,7 @@ export const membershipRoleRoutes: FastifyPluginAsyncZod = async (app) => {
       schema: {
         operationId: "listMembershipRoles",
         tags,
-        summary: "Roles of members",
+        summary: "List the roles of members",
         description: "The caller's own, and those of the companies where they hold `members.view`.",
         querystring: MembershipRolesQuery,
         response: {
@@ -80,7 +80,7 @@ export const membershipRoleRoutes: FastifyPluginAsyncZod = async (app) => {
       schema: {
         operationId: "getMembershipRole",
         tags,
-        summary: "A role of a member",
+        summary: "Get a role of a member",
         description: "One's own, or with `members.view` in its company.",
         params,
         response: {
@@ -100,7 +100,7 @@ export const membershipRoleRoutes: FastifyPluginAsyncZod = async (app) => {
         operationId: "deleteMembershipRole",
         tags,
         summary: "Take a role from a member",
-        description: "The member is notified. A company keeps an owner.",
+        description: "The member is notified. The last Owner of a company stays one: 409.",
         params,
         response: {
           204: Deleted,

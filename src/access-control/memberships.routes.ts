@@ -29,7 +29,7 @@ export const membershipRoutes: FastifyPluginAsyncZod = async (app) => {
       schema: {
         operationId: "listMemberships",
         tags,
-        summary: "Memberships",
+        summary: "List memberships",
         description: "The caller's own, and those of the companies where they hold `members.view`.",
         querystring: MembershipsQuery,
         response: {
@@ -82,7 +82,7 @@ export const membershipRoutes: FastifyPluginAsyncZod = async (app) => {
       schema: {
         operationId: "getMembership",
         tags,
-        summary: "A membership",
+        summary: "Get a membership",
         description: "One's own, or with `members.view` in its company.",
         params,
         response: {
@@ -101,7 +101,7 @@ export const membershipRoutes: FastifyPluginAsyncZod = async (app) => {
       schema: {
         operationId: "replaceMembership",
         tags,
-        summary: "Change a membership",
+        summary: "Replace what can be changed of a membership",
         description:
           "Users choose their own primary company without the permission. Nobody changes a member who holds more; a company keeps an owner.",
         params,

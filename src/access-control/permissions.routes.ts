@@ -30,7 +30,7 @@ export const permissionRoutes: FastifyPluginAsyncZod = async (app) => {
       schema: {
         operationId: "listPermissions",
         tags,
-        summary: "The catalogue of permissions",
+        summary: "List the catalogue of permissions",
         description: "By code. `search` finds parts of codes and descriptions.",
         querystring: PermissionsQuery,
         response: {
@@ -78,8 +78,8 @@ export const permissionRoutes: FastifyPluginAsyncZod = async (app) => {
       schema: {
         operationId: "getPermission",
         tags,
-        summary: "A permission",
-        description: "Of the catalogue, built-in or added.",
+        summary: "Get a permission",
+        description: "One of the catalogue, built-in or added.",
         params,
         response: {
           200: Permission,
@@ -107,7 +107,7 @@ export const permissionRoutes: FastifyPluginAsyncZod = async (app) => {
         operationId,
         tags,
         summary,
-        description: "Built-in ones stay as they are.",
+        description: "Built-in permissions stay as they are: 409.",
         params,
         body,
         response: {
@@ -130,7 +130,7 @@ export const permissionRoutes: FastifyPluginAsyncZod = async (app) => {
         operationId: "deletePermission",
         tags,
         summary: "Delete a permission",
-        description: "Roles neither allow nor deny it any more. Built-in ones stay.",
+        description: "Roles neither allow nor deny it any more. Built-in permissions stay: 409.",
         params,
         response: {
           204: Deleted,

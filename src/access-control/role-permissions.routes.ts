@@ -27,7 +27,7 @@ export const rolePermissionRoutes: FastifyPluginAsyncZod = async (app) => {
       schema: {
         operationId: "listRolePermissions",
         tags,
-        summary: "What roles allow and deny",
+        summary: "List what roles allow and deny",
         description: "Of the companies that the caller sees, by role and code.",
         querystring: RolePermissionsQuery,
         response: {
@@ -80,7 +80,7 @@ export const rolePermissionRoutes: FastifyPluginAsyncZod = async (app) => {
       schema: {
         operationId: "getRolePermission",
         tags,
-        summary: "What a role says of a permission",
+        summary: "Get what a role says of a permission",
         description: "For members of the company of the role.",
         params,
         response: {
@@ -99,7 +99,7 @@ export const rolePermissionRoutes: FastifyPluginAsyncZod = async (app) => {
       schema: {
         operationId: "deleteRolePermission",
         tags,
-        summary: "Take what a role says of a permission",
+        summary: "Delete what a role says of a permission",
         description: "Nobody decides on a permission that they do not hold.",
         params,
         response: {

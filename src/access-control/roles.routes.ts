@@ -17,7 +17,7 @@ export const roleRoutes: FastifyPluginAsyncZod = async (app) => {
       schema: {
         operationId: "listRoles",
         tags,
-        summary: "The roles of the companies that the caller sees",
+        summary: "List roles",
         description:
           "System roles first, then by company and name. `company` leaves its own and the system's.",
         querystring: RolesQuery,
@@ -70,7 +70,7 @@ export const roleRoutes: FastifyPluginAsyncZod = async (app) => {
       schema: {
         operationId: "getRole",
         tags,
-        summary: "A role",
+        summary: "Get a role",
         description: "A system role, or one of a company that the caller sees.",
         params,
         response: {
@@ -94,7 +94,8 @@ export const roleRoutes: FastifyPluginAsyncZod = async (app) => {
         operationId,
         tags,
         summary,
-        description: "A system role stays as it is; a role stays in its company.",
+        description:
+          "A system role stays as it is, and a role stays in its company: 409 otherwise.",
         params,
         body,
         response: {
@@ -117,7 +118,7 @@ export const roleRoutes: FastifyPluginAsyncZod = async (app) => {
         operationId: "deleteRole",
         tags,
         summary: "Delete a role",
-        description: "One that no member has and nobody is invited to.",
+        description: "Works for a role that no member has and nobody is invited to; 409 otherwise.",
         params,
         response: {
           204: Deleted,

@@ -29,7 +29,7 @@ export const accessControlRoutes: FastifyPluginAsyncZod<{ services: Services }> 
       schema: {
         operationId: "getMyPermissions",
         tags: ["Access control"],
-        summary: "What the caller may do in a company",
+        summary: "Get what the caller may do in a company",
         description:
           "The codes to show or hide a button by. Owners, Admins and the tenant's admins hold every code; of the others' roles a denial wins over any grant.",
         querystring: MyPermissionsQuery,

@@ -1,10 +1,7 @@
 import { z } from "zod";
 import { Email, Token } from "../auth/schemas.ts";
 import { ListQuery, pageOf, Search } from "../plugins/lists.ts";
-import { Line, Paragraphs, RecordFields, RowId } from "../plugins/fields.ts";
-
-/** `?company=` and the like: an id to filter by. */
-const FilterId = z.coerce.number().int().min(1).max(Number.MAX_SAFE_INTEGER).optional();
+import { FilterId, Id, Line, Paragraphs, RecordFields, RowId } from "../plugins/fields.ts";
 
 // Permissions
 
@@ -26,7 +23,9 @@ export const Permission = z
     code: z.string().meta({ examples: ["reports.export"] }),
     module: z.string().meta({ examples: ["reports"] }),
     description: z.string().meta({ examples: ["Export reports as CSV."] }),
-    is_built_in: z.boolean().meta({ description: "Asked for by this service; cannot be changed." }),
+    is_built_in: z
+      .boolean()
+      .meta({ description: "Asked for by this service; cannot be changed.", examples: [false] }),
     ...RecordFields,
   })
   .meta({ id: "Permission", description: "What can be allowed or denied." });
@@ -49,7 +48,7 @@ export const PermissionsQuery = ListQuery.extend({
     .string()
     .max(100)
     .optional()
-    .meta({ examples: ["company"] }),
+    .meta({ description: "Only those of this module.", examples: ["company"] }),
 });
 export const PermissionsPage = pageOf(Permission).meta({ id: "PermissionsPage" });
 
@@ -61,7 +60,7 @@ export const Role = z
     role: z.string().meta({ examples: ["Accountant"] }),
     desc: z.string().meta({ examples: ["Sees what was booked."] }),
     company: RowId.nullable().meta({ description: "Null: a system role, for every company." }),
-    is_system_role: z.boolean().meta({ description: "Cannot be changed." }),
+    is_system_role: z.boolean().meta({ description: "Cannot be changed.", examples: [false] }),
     ...RecordFields,
   })
   .meta({ id: "Role", description: "A set of permissions, of one company or of every one." });
@@ -85,7 +84,13 @@ export const RoleReplacement = z
 export const RoleChange = RoleReplacement.partial().meta({ id: "RoleChange" });
 export type RoleChange = z.infer<typeof RoleChange>;
 
-export const RolesQuery = ListQuery.extend({ search: Search, company: FilterId });
+export const RolesQuery = ListQuery.extend({
+  search: Search,
+  company: Id.optional().meta({
+    description: "Only the system's roles and those of this company.",
+    examples: [3],
+  }),
+});
 export const RolesPage = pageOf(Role).meta({ id: "RolesPage" });
 
 // What roles allow
@@ -114,7 +119,7 @@ export const NewRolePermission = z
   .meta({ id: "NewRolePermission" });
 export type NewRolePermission = z.infer<typeof NewRolePermission>;
 
-export const RolePermissionsQuery = ListQuery.extend({ role: FilterId });
+export const RolePermissionsQuery = ListQuery.extend({ role: FilterId("role") });
 export const RolePermissionsPage = pageOf(RolePermission).meta({ id: "RolePermissionsPage" });
 
 // Memberships
@@ -122,7 +127,7 @@ export const RolePermissionsPage = pageOf(RolePermission).meta({ id: "RolePermis
 export const Membership = z
   .object({
     id: RowId,
-    user: RowId,
+    user: RowId.meta({ examples: [7] }),
     company: RowId,
     is_primary_company: z.boolean().meta({ description: "A user has one primary company." }),
     is_active: z.boolean().meta({ description: "False: the user does not see the company." }),
@@ -133,7 +138,7 @@ export type Membership = z.infer<typeof Membership>;
 
 export const NewMembership = z
   .strictObject({
-    user: RowId,
+    user: RowId.meta({ examples: [7] }),
     company: RowId,
     is_primary_company: z.boolean().default(false),
     is_active: z.boolean().default(true),
@@ -151,7 +156,10 @@ export const MembershipReplacement = z
   .meta({ id: "MembershipReplacement" });
 export type MembershipReplacement = z.infer<typeof MembershipReplacement>;
 
-export const MembershipsQuery = ListQuery.extend({ user: FilterId, company: FilterId });
+export const MembershipsQuery = ListQuery.extend({
+  user: FilterId("user", 7),
+  company: FilterId("company"),
+});
 export const MembershipsPage = pageOf(Membership).meta({ id: "MembershipsPage" });
 
 // Roles of memberships
@@ -159,7 +167,12 @@ export const MembershipsPage = pageOf(Membership).meta({ id: "MembershipsPage" }
 export const MembershipRole = z
   .object({
     id: RowId,
-    user_company: z.object({ id: RowId, user: RowId, company: RowId, is_active: z.boolean() }),
+    user_company: z.object({
+      id: RowId,
+      user: RowId.meta({ examples: [7] }),
+      company: RowId,
+      is_active: z.boolean(),
+    }),
     role: z.object({
       id: RowId,
       role: z.string().meta({ examples: ["Accountant"] }),
@@ -177,10 +190,10 @@ export const NewMembershipRole = z
 export type NewMembershipRole = z.infer<typeof NewMembershipRole>;
 
 export const MembershipRolesQuery = ListQuery.extend({
-  user: FilterId,
-  company: FilterId,
-  user_company: FilterId,
-  role: FilterId,
+  user: FilterId("user", 7),
+  company: FilterId("company"),
+  user_company: FilterId("membership"),
+  role: FilterId("role"),
 });
 export const MembershipRolesPage = pageOf(MembershipRole).meta({ id: "MembershipRolesPage" });
 
@@ -244,8 +257,11 @@ export const InvitationReplacement = z
 export type InvitationReplacement = z.infer<typeof InvitationReplacement>;
 
 export const InvitationsQuery = ListQuery.extend({
-  company: FilterId,
-  status: InvitationStatus.optional(),
+  company: FilterId("company"),
+  status: InvitationStatus.optional().meta({
+    description: "Only those of this status.",
+    examples: ["pending"],
+  }),
 });
 export const InvitationsPage = pageOf(Invitation).meta({ id: "InvitationsPage" });
 
@@ -263,7 +279,7 @@ export const DetailAnswer = z
 // What the caller may do
 
 export const MyPermissionsQuery = z.strictObject({
-  company: z.coerce.number().int().min(1).max(Number.MAX_SAFE_INTEGER),
+  company: Id.meta({ description: "The company.", examples: [3] }),
 });
 export const MyPermissions = z
   .object({

@@ -34,7 +34,7 @@ export const accountRoutes: FastifyPluginAsyncZod<{ services: Services }> = asyn
       schema: {
         operationId: "getProfile",
         tags,
-        summary: "The caller's own account",
+        summary: "Get the caller's own account",
         description: "Says what is verified and whether a second factor is on.",
         response: { 200: Profile, ...problems("not_found") },
       },
@@ -49,7 +49,7 @@ export const accountRoutes: FastifyPluginAsyncZod<{ services: Services }> = asyn
       schema: {
         operationId: "testSession",
         tags,
-        summary: "Whether the access token works, and until when",
+        summary: "Test whether the access token works, and until when",
         description:
           "For clients that want to know before they need it. Answers whose token it is.",
         response: { 200: SessionTest, ...problems("not_found") },
@@ -62,7 +62,12 @@ export const accountRoutes: FastifyPluginAsyncZod<{ services: Services }> = asyn
   );
 
   for (const [method, operationId, summary, body] of [
-    ["PUT", "replaceProfile", "Replace what the caller may change", ProfileReplacement],
+    [
+      "PUT",
+      "replaceProfile",
+      "Replace what can be changed of the caller's account",
+      ProfileReplacement,
+    ],
     ["PATCH", "changeProfile", "Change the caller's account", ProfileChange],
   ] as const) {
     app.route({
@@ -94,7 +99,7 @@ export const accountRoutes: FastifyPluginAsyncZod<{ services: Services }> = asyn
   app.post(
     "/email/verify/",
     {
-      config: { guard: "public" },
+      config: { guard: "public", example: { message: "The e-mail address is verified." } },
       schema: {
         operationId: "verifyEmail",
         tags,
@@ -119,7 +124,7 @@ export const accountRoutes: FastifyPluginAsyncZod<{ services: Services }> = asyn
   app.post(
     "/email/resend/",
     {
-      config: { guard: "own-account" },
+      config: { guard: "own-account", example: { message: "A link is on its way." } },
       schema: {
         operationId: "resendEmailVerification",
         tags,
@@ -143,8 +148,8 @@ export const accountRoutes: FastifyPluginAsyncZod<{ services: Services }> = asyn
       schema: {
         operationId: "listSessions",
         tags,
-        summary: "The caller's live logins",
-        description: "The last used first, 100 at most.",
+        summary: "List the caller's live logins",
+        description: "The last used first, 100 at most. `current` marks the one that asks.",
         response: { 200: z.array(Session) },
       },
     },

@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { CurrentPassword, Email, FullName, Token } from "../auth/schemas.ts";
-import { Id } from "../plugins/fields.ts";
+import { FilterId } from "../plugins/fields.ts";
 import { ListQuery, pageOf, Search } from "../plugins/lists.ts";
 
 /** How a user is named wherever one is shown. */
@@ -86,8 +86,8 @@ export type Session = z.infer<typeof Session>;
 export const ManagedUser = z
   .object({
     ...person,
-    is_active: z.boolean(),
-    is_tenant_admin: z.boolean(),
+    is_active: z.boolean().meta({ description: "False: no login is let in." }),
+    is_tenant_admin: z.boolean().meta({ examples: [false] }),
     is_2fa_enabled: z.boolean(),
     date_joined: z.date(),
     last_login: z.date().nullable(),
@@ -95,13 +95,19 @@ export const ManagedUser = z
   .meta({ id: "ManagedUser", description: "A user as the tenant's admins see one." });
 export type ManagedUser = z.infer<typeof ManagedUser>;
 
-export const UsersQuery = ListQuery.extend({ search: Search, company: Id.optional() });
+export const UsersQuery = ListQuery.extend({ search: Search, company: FilterId("company") });
 export const UsersPage = pageOf(ManagedUser).meta({ id: "UsersPage" });
 
 export const UserChange = z
   .strictObject({
-    is_active: z.boolean().optional().meta({ description: "False ends every login of the user." }),
-    is_tenant_admin: z.boolean().optional(),
+    is_active: z
+      .boolean()
+      .optional()
+      .meta({ description: "False ends every login of the user.", examples: [false] }),
+    is_tenant_admin: z
+      .boolean()
+      .optional()
+      .meta({ description: "Whether the user administers the tenant." }),
   })
   .meta({ id: "UserChange" });
 export type UserChange = z.infer<typeof UserChange>;

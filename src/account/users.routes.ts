@@ -24,7 +24,7 @@ export const userRoutes: FastifyPluginAsyncZod<{ services: Services }> = async (
       schema: {
         operationId: "listUsers",
         tags,
-        summary: "The users of the tenant, or of a company",
+        summary: "List the users of the tenant, or of a company",
         description:
           "By name. The tenant's admins see everybody; with `company`, whoever holds `members.view` there sees its members. `search` finds parts of names, e-mail addresses and phone numbers.",
         querystring: UsersQuery,
@@ -53,8 +53,8 @@ export const userRoutes: FastifyPluginAsyncZod<{ services: Services }> = async (
       schema: {
         operationId: "getUser",
         tags,
-        summary: "One user of the tenant",
-        description: "What admins see of a user.",
+        summary: "Get a user of the tenant",
+        description: "As the list of users shows them.",
         params,
         response: {
           200: ManagedUser,
@@ -97,7 +97,10 @@ export const userRoutes: FastifyPluginAsyncZod<{ services: Services }> = async (
   app.post(
     "/:id/reset-2fa/",
     {
-      config: { guard: "tenant-admin" },
+      config: {
+        guard: "tenant-admin",
+        example: { message: "Two-factor login of this user is off." },
+      },
       schema: {
         operationId: "resetUserSecondFactor",
         tags,

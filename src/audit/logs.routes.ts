@@ -24,7 +24,7 @@ export const logRoutes: FastifyPluginAsyncZod = async (app) => {
       schema: {
         operationId: "listActivity",
         tags,
-        summary: "What was changed",
+        summary: "List what was changed",
         description:
           "In the companies where the caller holds `audit.view`; for the tenant's admins everywhere. Newest first.",
         querystring: ActivityQuery,
@@ -51,7 +51,7 @@ export const logRoutes: FastifyPluginAsyncZod = async (app) => {
       schema: {
         operationId: "listOwnActivity",
         tags,
-        summary: "What the caller changed",
+        summary: "List what the caller changed",
         description: "In every company. Newest first.",
         querystring: OwnActivityQuery,
         response: { 200: ActivityPage, ...problems("validation_error", "not_found") },
@@ -76,7 +76,7 @@ export const logRoutes: FastifyPluginAsyncZod = async (app) => {
       schema: {
         operationId: "listSecurityEntries",
         tags,
-        summary: "What happened to an account",
+        summary: "List what happened to an account",
         description: "The caller's own; for the tenant's admins anybody's. Newest first.",
         querystring: SecurityQuery,
         response: {

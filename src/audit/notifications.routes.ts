@@ -16,7 +16,7 @@ export const notificationRoutes: FastifyPluginAsyncZod = async (app) => {
       schema: {
         operationId: "listNotifications",
         tags,
-        summary: "The caller's notifications",
+        summary: "List the caller's notifications",
         description: "Newest first, with the number of those that are not read.",
         querystring: NotificationsQuery,
         response: { 200: NotificationsPage, ...problems("validation_error", "not_found") },
@@ -37,7 +37,7 @@ export const notificationRoutes: FastifyPluginAsyncZod = async (app) => {
   app.post(
     "/mark-read/",
     {
-      config: { guard: "own-account" },
+      config: { guard: "own-account", example: { detail: "Marked as read." } },
       schema: {
         operationId: "markNotificationsRead",
         tags,

@@ -1,39 +1,49 @@
 import { z } from "zod";
-import { RowId, Id } from "../plugins/fields.ts";
+import { FilterId, Flag, Id, RowId } from "../plugins/fields.ts";
 import { ListQuery, pageOf } from "../plugins/lists.ts";
 
 const DAY_MS = 86_400_000;
 
 /** A day of UTC or a moment, as the first moment it means and the first one after it. */
-const Moment = z
-  .union([z.iso.date(), z.iso.datetime({ offset: true })], "Enter a date or a time in ISO 8601.")
-  .meta({ description: "A day of UTC, or a moment.", examples: ["2026-11-24"] })
-  .refine((text) => {
-    // Years that a timestamp of PostgreSQL and of ISO 8601 both have, whatever the offset makes of it.
-    const year = new Date(text).getUTCFullYear();
-    return year >= 1 && year <= 9_998;
-  }, "Enter a time between the years 1 and 9998.")
-  .transform((text) => {
-    const start = new Date(text);
-    // A moment is known to a millisecond here, in the log to a microsecond.
-    return { start, end: new Date(start.getTime() + (text.length === 10 ? DAY_MS : 1)) };
-  });
+const Moment = (meaning: string) =>
+  z
+    .union([z.iso.date(), z.iso.datetime({ offset: true })], "Enter a date or a time in ISO 8601.")
+    .meta({ description: `${meaning}: a day of UTC, or a moment.`, examples: ["2026-11-24"] })
+    .refine((text) => {
+      // Years that a timestamp of PostgreSQL and of ISO 8601 both have, whatever the offset makes of it.
+      const year = new Date(text).getUTCFullYear();
+      return year >= 1 && year <= 9_998;
+    }, "Enter a time between the years 1 and 9998.")
+    .transform((text) => {
+      const start = new Date(text);
+      // A moment is known to a millisecond here, in the log to a microsecond.
+      return { start, end: new Date(start.getTime() + (text.length === 10 ? DAY_MS : 1)) };
+    });
 
 const logQuery = {
-  page: ListQuery.shape.page.unwrap().optional(),
+  page: ListQuery.shape.page
+    .unwrap()
+    .optional()
+    .meta({
+      description: "Which page, from 1; deep pages are found faster by `cursor`.",
+      examples: [1],
+    }),
   page_size: ListQuery.shape.page_size,
   cursor: z
     .string()
     .max(64)
     .optional()
-    .meta({ description: "`next_cursor` of the page before; instead of `page`." }),
+    .meta({
+      description: "`next_cursor` of the page before; instead of `page`.",
+      examples: ["MTc5NTQ4NjQwMDAwMDAwMC40Mg"],
+    }),
   action: z
     .string()
     .max(50)
     .optional()
-    .meta({ examples: ["UPDATE"] }),
-  from: Moment.optional(),
-  to: Moment.optional(),
+    .meta({ description: "What was done.", examples: ["UPDATE"] }),
+  from: Moment("No entry before this").optional(),
+  to: Moment("No entry after this").optional(),
 };
 
 /** What cannot be asked for together. */
@@ -45,14 +55,14 @@ const INCONSISTENT = { error: "A page or a cursor, not both.", path: ["cursor"] 
 export const ActivityQuery = z
   .strictObject({
     ...logQuery,
-    company: Id.optional(),
+    company: FilterId("company"),
     entity_type: z
       .string()
       .max(50)
       .optional()
-      .meta({ examples: ["Company"] }),
-    entity_id: Id.optional(),
-    user: Id.optional(),
+      .meta({ description: "What kind of row was changed.", examples: ["Company"] }),
+    entity_id: Id.optional().meta({ description: "Which row of that kind.", examples: [3] }),
+    user: FilterId("user", 7),
   })
   .refine(isConsistent, INCONSISTENT);
 
@@ -65,14 +75,9 @@ export const SecurityQuery = z
       description: "Of this user, for admins of the tenant. The caller's own otherwise.",
       examples: [7],
     }),
-    all: z
-      .stringbool({ truthy: ["true"], falsy: ["false"] })
-      .optional()
-      .meta({
-        description:
-          "`true`, for admins of the tenant: of everybody, and what is nobody's, such as a login of an unknown name.",
-        examples: ["true"],
-      }),
+    all: Flag(
+      "`true`, for admins of the tenant: of everybody, and what is nobody's, such as a login of an unknown name.",
+    ),
   })
   .refine(isConsistent, INCONSISTENT)
   .refine((query) => query.user === undefined || query.all !== true, {
@@ -82,7 +87,7 @@ export const SecurityQuery = z
 
 const logEntry = {
   id: RowId,
-  user: RowId.nullable().meta({ description: "Null: nobody who is known." }),
+  user: RowId.nullable().meta({ description: "Null: nobody who is known.", examples: [7] }),
   user_display: z.string().meta({ examples: ["ada@corp.io"] }),
   date: z.int().meta({ description: "The day, in UTC: YYYYMMDD.", examples: [20_261_124] }),
   action: z.string().meta({ examples: ["UPDATE"] }),
@@ -158,17 +163,14 @@ export const Notification = z
   .object({
     id: RowId,
     message: z.string().meta({ examples: ["You are Accountant of Acme Ltd now."] }),
-    read: z.boolean(),
+    read: z.boolean().meta({ examples: [false] }),
     created_at: z.date(),
   })
   .meta({ id: "Notification", description: "What concerns the caller." });
 export type Notification = z.infer<typeof Notification>;
 
 export const NotificationsQuery = ListQuery.extend({
-  unread: z
-    .stringbool({ truthy: ["true"], falsy: ["false"] })
-    .optional()
-    .meta({ description: "`true`: only those not read.", examples: ["true"] }),
+  unread: Flag("`true`: only those not read."),
 });
 export const NotificationsPage = pageOf(Notification)
   .extend({ unread_count: z.int().meta({ examples: [1] }) })

@@ -90,7 +90,7 @@ export const loginRoutes: FastifyPluginAsyncZod<{ services: Services }> = async 
       schema: {
         operationId: "verifyLoginCode",
         tags,
-        summary: "Second step of a login: a code",
+        summary: "Finish a login with a code",
         description:
           "A code of the authenticator app or the SMS. Each is accepted once. Five wrong ones in a row, backup codes and other logins included, and none is accepted for 30 minutes.",
         body: ChallengeCodeRequest,
@@ -109,11 +109,15 @@ export const loginRoutes: FastifyPluginAsyncZod<{ services: Services }> = async 
   app.post(
     "/login-2fa-resend/",
     {
-      config: { guard: "public", limits: ["otpSend"] },
+      config: {
+        guard: "public",
+        limits: ["otpSend"],
+        example: { message: "A new code is on its way." },
+      },
       schema: {
         operationId: "resendLoginCode",
         tags,
-        summary: "Second step of a login: another SMS",
+        summary: "Ask for another code by SMS during a login",
         description: "The older code stops working; wrong codes stay counted.",
         body: ChallengeResendRequest,
         response: {
@@ -137,7 +141,7 @@ export const loginRoutes: FastifyPluginAsyncZod<{ services: Services }> = async 
       schema: {
         operationId: "verifyLoginBackupCode",
         tags,
-        summary: "Second step of a login: a backup code",
+        summary: "Finish a login with a backup code",
         description: "Each works once. Wrong ones count with wrong codes of the app and the SMS.",
         body: ChallengeBackupRequest,
         response: {

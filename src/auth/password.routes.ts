@@ -22,9 +22,13 @@ export const passwordRoutes: FastifyPluginAsyncZod<{ services: Services }> = asy
   app.post(
     "/password/forgot/",
     {
-      config: { guard: "public", limits: ["finalize"] },
+      config: {
+        guard: "public",
+        limits: ["finalize"],
+        example: { message: "If the account exists, a link is on its way." },
+      },
       schema: {
-        operationId: "forgotPassword",
+        operationId: "requestPasswordReset",
         tags,
         summary: "Ask for a link to set a new password",
         description:
@@ -44,7 +48,11 @@ export const passwordRoutes: FastifyPluginAsyncZod<{ services: Services }> = asy
   app.post(
     "/password/reset/",
     {
-      config: { guard: "public", limits: ["finalize"] },
+      config: {
+        guard: "public",
+        limits: ["finalize"],
+        example: { message: "The password is set. Log in with it." },
+      },
       schema: {
         operationId: "resetPassword",
         tags,
@@ -68,7 +76,7 @@ export const passwordRoutes: FastifyPluginAsyncZod<{ services: Services }> = asy
   app.post(
     "/password/change/",
     {
-      config: { guard: "own-account" },
+      config: { guard: "own-account", example: { message: "The password is changed." } },
       schema: {
         operationId: "changePassword",
         tags,

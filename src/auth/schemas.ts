@@ -92,9 +92,10 @@ export const CurrentPassword = z
   .max(PASSWORD_TRIED_LENGTH_MAX)
   .meta({ description: "The caller's password.", examples: ["correct horse battery staple"] });
 
-const message = z
-  .string()
-  .meta({ description: "A sentence for people; it may change.", examples: ["Done."] });
+const message = z.string().meta({
+  description: "A sentence for people; it may change.",
+  examples: ["We have sent a code by SMS."],
+});
 const phoneAnswer = z.string().meta({ description: "In E.164.", examples: ["+201001234567"] });
 
 export const SignupRequest = z

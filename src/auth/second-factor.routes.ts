@@ -72,7 +72,11 @@ export const secondFactorRoutes: FastifyPluginAsyncZod<{ services: Services }> =
   app.post(
     "/settings_confirm-2fa/",
     {
-      config: { guard: "own-account", limits: ["otpVerify"] },
+      config: {
+        guard: "own-account",
+        limits: ["otpVerify"],
+        example: { message: "Two-factor login is on." },
+      },
       schema: {
         operationId: "confirmSecondFactor",
         tags,
@@ -98,11 +102,15 @@ export const secondFactorRoutes: FastifyPluginAsyncZod<{ services: Services }> =
   app.post(
     "/settings_send-2fa-code/",
     {
-      config: { guard: "own-account", limits: ["otpSend"] },
+      config: {
+        guard: "own-account",
+        limits: ["otpSend"],
+        example: { message: "A code is on its way." },
+      },
       schema: {
         operationId: "sendSecondFactorCode",
         tags,
-        summary: "Ask for an SMS to confirm a change with",
+        summary: "Ask for a code by SMS, to confirm a change with",
         description:
           "For users whose codes come by SMS: to confirm the number again, or before `settings_disable-2fa/`. The older code stops working.",
         response: { 200: MessageAnswer, ...problems("conflict") },
@@ -119,7 +127,11 @@ export const secondFactorRoutes: FastifyPluginAsyncZod<{ services: Services }> =
   app.post(
     "/settings_disable-2fa/",
     {
-      config: { guard: "own-account", limits: ["otpVerify"] },
+      config: {
+        guard: "own-account",
+        limits: ["otpVerify"],
+        example: { message: "Two-factor login is off." },
+      },
       schema: {
         operationId: "disableSecondFactor",
         tags,

@@ -40,7 +40,7 @@ export const signupRoutes: FastifyPluginAsyncZod<{ services: Services }> = async
       schema: {
         operationId: "signUp",
         tags,
-        summary: "Begin a sign-up",
+        summary: "Sign up: begin",
         description:
           "Sends a code of six digits by SMS, good for 10 minutes. The answer is the same whether or not the number has an account; one that has gets a message that says so, and no code.",
         body: SignupRequest,
@@ -68,9 +68,9 @@ export const signupRoutes: FastifyPluginAsyncZod<{ services: Services }> = async
       schema: {
         operationId: "verifyOtp",
         tags,
-        summary: "Enter the code",
+        summary: "Sign up: enter the code",
         description:
-          "Answers with the proof that finishes the sign-up. After three wrong codes from one network it can enter none, and get none, for this number for 15 minutes.",
+          "The code proves that the number is the caller's; `verification_token` carries that proof to `finalize-signin/`. After three wrong codes from one network, that network can neither enter nor get a code for this number for 15 minutes.",
         body: VerifyOtpRequest,
         response: {
           200: VerifyOtpAnswer,
@@ -95,11 +95,15 @@ export const signupRoutes: FastifyPluginAsyncZod<{ services: Services }> = async
   app.post(
     "/resent-otp/",
     {
-      config: { guard: "public", limits: ["otpSend"] },
+      config: {
+        guard: "public",
+        limits: ["otpSend"],
+        example: { message: "If a sign-up was begun with this number, a new code is on its way." },
+      },
       schema: {
         operationId: "resendOtp",
         tags,
-        summary: "Ask for another code",
+        summary: "Sign up: ask for another code",
         description:
           "The older code stops working. The same answer for numbers that never signed up.",
         body: ResendOtpRequest,
@@ -119,9 +123,9 @@ export const signupRoutes: FastifyPluginAsyncZod<{ services: Services }> = async
     {
       config: { guard: "public", limits: ["finalize"] },
       schema: {
-        operationId: "finalizeSignup",
+        operationId: "finalizeSignUp",
         tags,
-        summary: "Finish a sign-up",
+        summary: "Sign up: finish",
         description:
           "Needs the proof that the number was verified, and logs the new user in. A link to verify the e-mail address goes out. An address somebody claimed but did not verify within 24 hours can be taken.",
         body: FinalizeRequest,

@@ -36,7 +36,7 @@ export const logoRoutes: FastifyPluginAsyncZod = async (app) => {
       schema: {
         operationId: "getCompanyLogo",
         tags,
-        summary: "A company's logo",
+        summary: "Get a company's logo",
         description:
           "For its members. `If-None-Match` with the `ETag` of an earlier answer gives 304 while the logo is the same.",
         params,
@@ -45,7 +45,10 @@ export const logoRoutes: FastifyPluginAsyncZod = async (app) => {
             .string()
             .max(64)
             .optional()
-            .meta({ description: "Has no effect: a new logo has a new address." }),
+            .meta({
+              description: "Has no effect: a new logo has a new address.",
+              examples: ["9f86d081884c7d65"],
+            }),
         }),
         response: {
           200: z.custom<Buffer>((bytes) => Buffer.isBuffer(bytes)),
@@ -78,7 +81,7 @@ export const logoRoutes: FastifyPluginAsyncZod = async (app) => {
       schema: {
         operationId: "replaceCompanyLogo",
         tags,
-        summary: "Give a company a logo",
+        summary: "Replace a company's logo",
         description:
           "The bytes of a PNG, JPEG or WebP image, at most 524,288. What they are is found out from the bytes, whatever `Content-Type` says.",
         params,
@@ -112,7 +115,7 @@ export const logoRoutes: FastifyPluginAsyncZod = async (app) => {
       schema: {
         operationId: "deleteCompanyLogo",
         tags,
-        summary: "Take a company's logo away",
+        summary: "Delete a company's logo",
         description: "The company has none then.",
         params,
         response: {

@@ -36,7 +36,7 @@ export const companyRoutes: FastifyPluginAsyncZod = async (app) => {
       schema: {
         operationId: "listCompanies",
         tags,
-        summary: "The companies that the caller belongs to",
+        summary: "List the companies that the caller belongs to",
         description:
           "An admin of the tenant sees all of them. `search` finds parts of names; `parent` gives the companies directly below one.",
         querystring: CompaniesQuery,
@@ -62,7 +62,7 @@ export const companyRoutes: FastifyPluginAsyncZod = async (app) => {
       schema: {
         operationId: "createCompany",
         tags,
-        summary: "Make a company",
+        summary: "Create a company",
         description:
           "The caller becomes its Owner. A company can be put below another that the caller may change; rights do not pass from one to the other.",
         body: NewCompany,
@@ -87,7 +87,7 @@ export const companyRoutes: FastifyPluginAsyncZod = async (app) => {
       schema: {
         operationId: "getCompany",
         tags,
-        summary: "A company",
+        summary: "Get a company",
         description: "For its members and the tenant's admins; it does not exist for others.",
         params,
         response: { 200: Company, ...problems("validation_error", "not_found") },
@@ -154,7 +154,7 @@ export const companyRoutes: FastifyPluginAsyncZod = async (app) => {
       schema: {
         operationId: "listSubsidiaries",
         tags,
-        summary: "The companies below one, at any depth",
+        summary: "List the companies below one, at any depth",
         description: "Nearest first, as far as the caller belongs to them.",
         params,
         querystring: ListQuery,

@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { Line, Paragraphs, RecordFields, RowId } from "../plugins/fields.ts";
+import { Id, Line, Paragraphs, RecordFields, RowId } from "../plugins/fields.ts";
 import { ListQuery, pageOf, Search } from "../plugins/lists.ts";
 import { COMPANY_ORDERINGS } from "./companies.ts";
 import { findFault } from "./feature-flags.ts";
@@ -115,12 +115,17 @@ export const Company = z
     id: RowId,
     name: z.string().meta({ examples: ["Acme Ltd"] }),
     logo,
-    description: z.string(),
-    address: z.string(),
+    description: z.string().meta({ examples: ["Makes everything."] }),
+    address: z.string().meta({ examples: ["1 Main Street, Cairo"] }),
     status: Status,
     create_by: z.int().meta({ description: "The user who made it.", examples: [7] }),
-    parent_company: RowId.nullable(),
-    is_parent_company: z.boolean(),
+    parent_company: RowId.nullable().meta({
+      description: "The company above; null at the top.",
+      examples: [null],
+    }),
+    is_parent_company: z
+      .boolean()
+      .meta({ description: "Whether others are to be put below it.", examples: [true] }),
     settings: CompanySettings,
     ...RecordFields,
   })
@@ -150,7 +155,9 @@ export const CompanyListItem = z
   .meta({ id: "CompanyListItem" });
 export type CompanyListItem = z.infer<typeof CompanyListItem>;
 
-export const Subsidiary = CompanyListItem.extend({ parent_company: RowId }).meta({
+export const Subsidiary = CompanyListItem.extend({
+  parent_company: RowId.meta({ examples: [2] }),
+}).meta({
   id: "Subsidiary",
 });
 export type Subsidiary = z.infer<typeof Subsidiary>;
@@ -158,12 +165,13 @@ export const SubsidiariesPage = pageOf(Subsidiary).meta({ id: "SubsidiariesPage"
 
 export const CompaniesQuery = ListQuery.extend({
   search: Search,
-  parent: z.coerce.number().int().min(1).max(Number.MAX_SAFE_INTEGER).optional().meta({
+  parent: Id.optional().meta({
     description: "Only companies directly below this one.",
+    examples: [3],
   }),
   ordering: z
     .enum(COMPANY_ORDERINGS)
     .default("name")
-    .meta({ examples: ["-created_at"] }),
+    .meta({ description: "What to sort by; `-` turns it around.", examples: ["-created_at"] }),
 });
 export const CompaniesPage = pageOf(CompanyListItem).meta({ id: "CompaniesPage" });

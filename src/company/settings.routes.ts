@@ -16,7 +16,7 @@ export const settingsRoutes: FastifyPluginAsyncZod = async (app) => {
       schema: {
         operationId: "getCompanySettings",
         tags,
-        summary: "A company's settings",
+        summary: "Get a company's settings",
         description: "For its members.",
         params,
         response: { 200: CompanySettings, ...problems("validation_error", "not_found") },

@@ -9,9 +9,12 @@ const OutboxEntry = z
   .object({
     id: z.uuid(),
     channel: z.enum(["email", "sms"]),
-    to: z.string(),
-    subject: z.string().nullable(),
-    body: z.string(),
+    to: z.string().meta({ examples: ["ada@corp.io"] }),
+    subject: z
+      .string()
+      .nullable()
+      .meta({ examples: ["Verify your e-mail address"] }),
+    body: z.string().meta({ examples: ["Follow this link: https://app.example.com/…"] }),
     sent_at: z.iso.datetime(),
   })
   .meta({ id: "OutboxEntry" });
@@ -28,8 +31,9 @@ export const messagingRoutes: FastifyPluginAsyncZod<{ outbox: Outbox }> = async 
       schema: {
         operationId: "listOutbox",
         tags: ["Development"],
-        summary: "E-mails and SMS that would have been sent, newest first",
-        description: "Only with APP_ENV=local. Pages of other origins cannot read it.",
+        summary: "List the e-mails and SMS that would have been sent",
+        description:
+          "Newest first. Only with APP_ENV=local. Pages of other origins cannot read it.",
         response: { 200: z.array(OutboxEntry), ...problems("bad_host") },
       },
     },

@@ -21,7 +21,7 @@ export const platformDomainRoutes: FastifyPluginAsyncZod<{ platform: Platform }>
       schema: {
         operationId: "listTenantDomains",
         tags,
-        summary: "A tenant's domains",
+        summary: "List a tenant's domains",
         description: "The primary first; those that wait have the TXT record that they wait for.",
         params: IdParams,
         response: { 200: PlatformDomains },
@@ -41,7 +41,7 @@ export const platformDomainRoutes: FastifyPluginAsyncZod<{ platform: Platform }>
       schema: {
         operationId: "addTenantDomain",
         tags,
-        summary: "Note a domain for a tenant",
+        summary: "Add a domain to a tenant",
         description:
           "It names the tenant once it is verified: make the TXT record of the answer, then verify.",
         params: IdParams,
@@ -98,7 +98,7 @@ export const platformDomainRoutes: FastifyPluginAsyncZod<{ platform: Platform }>
       schema: {
         operationId: "removeTenantDomain",
         tags,
-        summary: "Take a domain from a tenant",
+        summary: "Remove a domain from a tenant",
         description: "It names nobody from now on; the next one becomes the primary.",
         params: DomainParams,
         response: { 204: Deleted },

@@ -72,7 +72,7 @@ export const operatorLoginRoutes: FastifyPluginAsyncZod<{
       schema: {
         operationId: "verifyOperatorLoginCode",
         tags,
-        summary: "Second step of an operator's login",
+        summary: "Finish an operator's login with a code",
         description:
           "A code of the authenticator app; each is accepted once. Five wrong ones in a row and none is accepted for 30 minutes.",
         body: ChallengeCodeRequest,
@@ -120,7 +120,7 @@ export const operatorLoginRoutes: FastifyPluginAsyncZod<{
       schema: {
         operationId: "logOutOperator",
         tags,
-        summary: "Log out",
+        summary: "Log out as an operator",
         description: "The login ends at once, with every support token of the operator.",
         response: { 205: z.undefined().meta({ description: "Logged out." }) },
       },
@@ -164,11 +164,11 @@ export const operatorLoginRoutes: FastifyPluginAsyncZod<{
   app.post(
     "/2fa/confirm/",
     {
-      config: { guard: "operator-setup" },
+      config: { guard: "operator-setup", example: { message: "The second factor is on." } },
       schema: {
         operationId: "confirmOperatorSecondFactor",
         tags,
-        summary: "Turn the second factor on with its first code",
+        summary: "Turn an operator's second factor on with its first code",
         description: "From now on every login asks for a code.",
         body: ConfirmSecondFactorRequest,
         response: { 200: MessageAnswer, ...problems("invalid_2fa_code", "conflict") },

@@ -14,16 +14,25 @@ export const OperatorLoginRequest = z
   .strictObject({ email: Email, password: CurrentPassword })
   .meta({ id: "OperatorLoginRequest" });
 
-export const OperatorTokens = z.object({ tokens: Tokens }).meta({ id: "OperatorTokens" });
+export const OperatorTokens = z
+  .object({ tokens: Tokens })
+  .meta({ id: "OperatorTokens", description: "The login is done." });
+
+const OperatorChallengeAnswer = z
+  .object({
+    requires_2fa: z.literal(true),
+    session_id: z.string().meta({
+      description: "For the second step, within 10 minutes.",
+      examples: ["wq3nH6mVvH0Jt1b9sYx4cKfLr2eUaZpTgQdMiO8N5Rk"],
+    }),
+  })
+  .meta({
+    id: "OperatorChallengeAnswer",
+    description: "The password was right; a code is still to come.",
+  });
 
 export const OperatorLoginAnswer = z
-  .union([
-    OperatorTokens,
-    z.object({
-      requires_2fa: z.literal(true),
-      session_id: z.string().meta({ description: "For the second step, within 10 minutes." }),
-    }),
-  ])
+  .union([OperatorTokens, OperatorChallengeAnswer])
   .meta({ id: "OperatorLoginAnswer" });
 
 export const OperatorPasswordRequest = z
@@ -32,17 +41,24 @@ export const OperatorPasswordRequest = z
 
 export const OperatorEnrolmentAnswer = z
   .object({
-    secret: z
-      .string()
-      .meta({ description: "In base32; shown once.", examples: ["JBSWY3DPEHPK3PXP"] }),
-    qr_code: z
-      .string()
-      .meta({ description: "The `otpauth://` URI that apps read from a QR code." }),
+    secret: z.string().meta({
+      description: "In base32; shown once.",
+      examples: ["JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP"],
+    }),
+    qr_code: z.string().meta({
+      description: "The `otpauth://` URI that apps read from a QR code.",
+      examples: [
+        "otpauth://totp/Ouvira:ops%40corp.io?issuer=Ouvira&secret=JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP",
+      ],
+    }),
   })
   .meta({ id: "OperatorEnrolmentAnswer" });
 
 /** Rates as they are written. */
 const RATES = { authenticated: "5000/day" };
+
+/** Migrations are named by when they were made. */
+const VERSION = "1790000220000_create-activity-logs";
 
 const Status = z.enum(["active", "read_only", "suspended"]);
 const MigrationState = z.enum(["pending", "running", "applied", "failed"]);
@@ -60,28 +76,46 @@ const Subdomain = z
 export const PlatformTenant = z
   .object({
     id: RowId,
-    name: z.string(),
-    subdomain: z.string(),
-    status: Status,
-    domains: z.array(z.string()).meta({ description: "Verified ones, the primary first." }),
+    name: z.string().meta({ examples: ["Acme"] }),
+    subdomain: z.string().meta({ examples: ["acme"] }),
+    status: Status.meta({
+      description: "`read_only`: changes are refused; `suspended`: every request is.",
+    }),
+    domains: z
+      .array(z.string())
+      .meta({ description: "Verified ones, the primary first.", examples: [["app.acme.example"]] }),
     schema: z.string().meta({ description: "In PostgreSQL.", examples: ["t_3"] }),
-    version: z.string().meta({ description: "The newest migration of its schema." }),
-    migration_state: MigrationState,
-    last_error: z.string().nullable(),
+    version: z
+      .string()
+      .meta({ description: "The newest migration of its schema.", examples: [VERSION] }),
+    migration_state: MigrationState.meta({ examples: ["applied"] }),
+    last_error: z
+      .string()
+      .nullable()
+      .meta({ description: "Why its last migration failed.", examples: [null] }),
     sends_messages: z.boolean().meta({ description: "Whether its e-mails and SMS are sent." }),
     paid_until: z.date().nullable().meta({
       description: "For whoever bills: nothing ends by itself when it has passed.",
     }),
-    on_trial: z.boolean(),
+    on_trial: z.boolean().meta({ examples: [false] }),
     rate_limits: z
       .record(z.string(), z.string())
       .meta({ description: "Its own limits instead of the installation's.", examples: [RATES] }),
-    delete_after: z.date().nullable().meta({ description: "When it may be erased." }),
+    delete_after: z
+      .date()
+      .nullable()
+      .meta({ description: "When it may be erased.", examples: [null] }),
     created_at: z.date(),
   })
   .meta({ id: "PlatformTenant" });
 
-export const PlatformTenantsQuery = ListQuery.extend({ search: Search, status: Status.optional() });
+export const PlatformTenantsQuery = ListQuery.extend({
+  search: Search,
+  status: Status.optional().meta({
+    description: "Only those of this status.",
+    examples: ["active"],
+  }),
+});
 export const PlatformTenantsPage = pageOf(PlatformTenant).meta({ id: "PlatformTenantsPage" });
 
 export const NewPlatformTenant = z
@@ -100,9 +134,15 @@ export const NewPlatformTenant = z
   .meta({ id: "NewPlatformTenant" });
 
 export const CreatedPlatformTenant = PlatformTenant.extend({
-  password_link: z.string().nullable().meta({
-    description: "With which the owner sets a password, within 72 hours; answered once.",
-  }),
+  password_link: z
+    .string()
+    .nullable()
+    .meta({
+      description: "With which the owner sets a password, within 72 hours; answered once.",
+      examples: [
+        "https://app.example.com/reset-password?tenant=acme#token=wq3nH6mVvH0Jt1b9sYx4cKfLr2eUaZpTgQdMiO8N5Rk",
+      ],
+    }),
 }).meta({ id: "CreatedPlatformTenant" });
 
 export const PlatformTenantChange = z
@@ -140,11 +180,19 @@ export const DeletionQuery = z.strictObject({
 export const PlatformDomain = z
   .object({
     id: RowId,
-    domain: z.string(),
-    is_primary: z.boolean(),
-    verified_at: z.date().nullable(),
+    domain: z.string().meta({ examples: ["app.acme.example"] }),
+    is_primary: z
+      .boolean()
+      .meta({ description: "One of the verified is the primary.", examples: [false] }),
+    verified_at: z
+      .date()
+      .nullable()
+      .meta({ examples: [null] }),
     record: z
-      .object({ name: z.string(), value: z.string() })
+      .object({
+        name: z.string().meta({ examples: ["_ouvira.app.acme.example"] }),
+        value: z.string().meta({ examples: ["ouvira-verification=6Yw1Jk0m4nPq"] }),
+      })
       .nullable()
       .meta({ description: "The TXT record to make; null once it is verified." }),
   })
@@ -161,25 +209,38 @@ export const NewPlatformDomain = z
   })
   .meta({ id: "NewPlatformDomain" });
 
-export const DomainParams = z.strictObject({ id: Id, domain_id: Id });
+export const DomainParams = z.strictObject({
+  id: Id.meta({ description: "The tenant's id.", examples: [3] }),
+  domain_id: Id.meta({ description: "The domain's id.", examples: [5] }),
+});
 
 const LedgerEntry = z
   .object({
     id: RowId.meta({ description: "The tenant's." }),
-    subdomain: z.string(),
-    version: z.string(),
-    state: MigrationState,
-    attempts: z.int(),
-    last_error: z.string().nullable(),
-    duration_ms: z.int(),
+    subdomain: z.string().meta({ examples: ["acme"] }),
+    version: z.string().meta({ examples: [VERSION] }),
+    state: MigrationState.meta({ examples: ["applied"] }),
+    attempts: z.int().meta({ examples: [1] }),
+    last_error: z
+      .string()
+      .nullable()
+      .meta({ examples: [null] }),
+    duration_ms: z.int().meta({ examples: [41] }),
     updated_at: z.date(),
   })
   .meta({ id: "MigrationLedgerEntry" });
 
-export const MigrationsQuery = ListQuery.extend({ state: MigrationState.optional() });
+export const MigrationsQuery = ListQuery.extend({
+  state: MigrationState.optional().meta({
+    description: "Only those of this state.",
+    examples: ["failed"],
+  }),
+});
 export const MigrationsPage = pageOf(LedgerEntry)
   .extend({
-    release: z.string().meta({ description: "The newest migration of this release." }),
+    release: z
+      .string()
+      .meta({ description: "The newest migration of this release.", examples: [VERSION] }),
     behind: z.int().meta({ description: "Tenants that are not of it.", examples: [0] }),
   })
   .meta({ id: "MigrationsPage" });
@@ -196,7 +257,10 @@ export const NewSupportToken = z
 
 export const SupportToken = z
   .object({
-    access: z.string().meta({ description: "Sent as Bearer token, with the tenant's X-Tenant." }),
+    access: z.string().meta({
+      description: "Sent as Bearer token, with the tenant's X-Tenant.",
+      examples: ["eyJhbGciOiJIUzI1NiIsInR5cCI6ImF0K2p3dCJ9.eyJzdWIiOiI3In0.c2lnbmF0dXJl"],
+    }),
     expires_in: z.int().meta({ description: "Seconds.", examples: [900] }),
   })
   .meta({ id: "SupportToken" });

@@ -50,14 +50,16 @@ const STATUS_CHANGES: readonly {
     status: "active",
     operationId: "activateTenant",
     summary: "Let a tenant work again",
-    description: "Whether it was suspended, read-only or to be deleted.",
+    description:
+      "Takes it back to `active`, whether it was suspended, read-only or about to be deleted.",
   },
   {
     path: "read-only",
     status: "read_only",
     operationId: "makeTenantReadOnly",
     summary: "Make a tenant read-only",
-    description: "Every change is answered 403 `tenant_read_only`, logins included.",
+    description:
+      "Every request that changes something is answered 403 `tenant_read_only`, logins included.",
   },
 ];
 
@@ -79,7 +81,7 @@ export const platformTenantRoutes: FastifyPluginAsyncZod<{
       schema: {
         operationId: "listTenants",
         tags,
-        summary: "All tenants",
+        summary: "List all tenants",
         description: "Oldest first. `search` finds parts of names, subdomains and domains.",
         querystring: PlatformTenantsQuery,
         response: { 200: PlatformTenantsPage, ...problems("not_found") },
@@ -101,7 +103,7 @@ export const platformTenantRoutes: FastifyPluginAsyncZod<{
       schema: {
         operationId: "createTenant",
         tags,
-        summary: "Make a tenant",
+        summary: "Create a tenant",
         description:
           "With its schema, role, tables and owner: all of it or nothing. Without a password for the owner the answer has a link to set one, this once.",
         body: NewPlatformTenant,
@@ -128,7 +130,7 @@ export const platformTenantRoutes: FastifyPluginAsyncZod<{
       schema: {
         operationId: "getTenant",
         tags,
-        summary: "One tenant",
+        summary: "Get a tenant",
         description: "With how far its schema is.",
         params,
         response: { 200: PlatformTenant },
@@ -192,7 +194,7 @@ export const platformTenantRoutes: FastifyPluginAsyncZod<{
       schema: {
         operationId: "listMigrations",
         tags,
-        summary: "How far the tenants' schemas are",
+        summary: "List how far the tenants' schemas are",
         description: "The ledger, failures first.",
         querystring: MigrationsQuery,
         response: { 200: MigrationsPage, ...problems("not_found") },
@@ -216,7 +218,7 @@ export const platformTenantRoutes: FastifyPluginAsyncZod<{
       schema: {
         operationId: "createSupportToken",
         tags,
-        summary: "A token to act in a tenant",
+        summary: "Make a token to act in a tenant",
         description:
           "For 15 minutes, in this tenant alone, as an admin of it; it reads only unless `write` is asked for. The tenant's security log says so, with the reason, and names the operator wherever something is changed. It ends with the operator's logout.",
         params,

@@ -12,10 +12,27 @@ export const Id = z.coerce
   .int()
   .min(1)
   .max(Number.MAX_SAFE_INTEGER)
-  .meta({ examples: [7] });
+  .meta({ description: "The id of the row.", examples: [3] });
 
 /** The path of one row. */
 export const IdParams = z.strictObject({ id: Id });
+
+/** An id to filter a list by, of a row that `of` names. */
+export function FilterId(of: string, example = 3) {
+  return Id.optional().meta({ description: `Only those of this ${of}.`, examples: [example] });
+}
+
+/** `true` or `false` in a query. */
+export function Flag(description: string) {
+  return (
+    z
+      .string()
+      // Here, not at the end: of a transform zod keeps nothing for what comes in.
+      .meta({ description, enum: ["true", "false"], examples: ["true"] })
+      .pipe(z.stringbool({ truthy: ["true"], falsy: ["false"] }))
+      .optional()
+  );
+}
 
 /** The answer without a body when a row was deleted. */
 export const Deleted = z.undefined().meta({ description: "Deleted." });
@@ -24,8 +41,11 @@ export const Deleted = z.undefined().meta({ description: "Deleted." });
 export const RecordFields = {
   created_at: z.date(),
   updated_at: z.date(),
-  deleted_at: z.date().nullable(),
-  is_deleted: z.boolean(),
+  deleted_at: z
+    .date()
+    .nullable()
+    .meta({ examples: [null] }),
+  is_deleted: z.boolean().meta({ examples: [false] }),
 };
 
 /** What PostgreSQL cannot store, and what has no place in a line. */

@@ -33,8 +33,9 @@ export const healthRoutes: FastifyPluginAsyncZod<{ services: Services }> = async
       schema: {
         operationId: "getRoot",
         tags,
-        summary: "The service answers",
-        response: { 200: Status },
+        summary: "See whether the service answers",
+        description: "For whoever opens the address: says that there is a service, and no more.",
+        response: { 200: Status, ...problems("bad_host", "headers_too_large") },
       },
     },
     () => ({ status: "ok" as const }),
@@ -47,8 +48,10 @@ export const healthRoutes: FastifyPluginAsyncZod<{ services: Services }> = async
       schema: {
         operationId: "getHealth",
         tags,
-        summary: "The process is alive",
-        response: { 200: Status },
+        summary: "See whether the process is alive",
+        description:
+          "For whoever restarts processes: it asks nobody, so that an outage of the database restarts nothing.",
+        response: { 200: Status, ...problems("headers_too_large") },
       },
     },
     () => ({ status: "ok" as const }),
@@ -61,10 +64,10 @@ export const healthRoutes: FastifyPluginAsyncZod<{ services: Services }> = async
       schema: {
         operationId: "getReadiness",
         tags,
-        summary: "The service can do its work",
+        summary: "See whether the service can do its work",
         description:
-          "503 `not_ready` while the database cannot be reached or its registry is not migrated.",
-        response: { 200: Readiness, ...problems("not_ready") },
+          "For load balancers. 503 `not_ready` while the database cannot be reached or its registry is not migrated.",
+        response: { 200: Readiness, ...problems("not_ready", "headers_too_large") },
       },
     },
     async () => {

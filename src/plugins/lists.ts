@@ -18,7 +18,7 @@ export const ListQuery = z.strictObject({
     .max(PAGE_MAX)
     .default(1)
     .meta({
-      description: "From 1.",
+      description: "Which page, from 1.",
       examples: [1],
     }),
   page_size: z.coerce
@@ -28,7 +28,7 @@ export const ListQuery = z.strictObject({
     .max(PAGE_SIZE_MAX)
     .default(PAGE_SIZE_DEFAULT)
     .meta({
-      description: "Rows of a page.",
+      description: "Rows of a page, 100 at most.",
       examples: [20],
     }),
 });
@@ -41,7 +41,7 @@ export const Search = z
   .max(SEARCH_LENGTH_MAX)
   .refine((text) => !text.includes("\u0000"), "A NUL cannot be searched for.")
   .optional()
-  .meta({ description: "Part of what is looked for.", examples: ["ada"] });
+  .meta({ description: "Part of what is looked for, in upper or lower case.", examples: ["ada"] });
 
 /** Which rows a page is. */
 export function rangeOf({ page, page_size: pageSize }: z.infer<typeof ListQuery>): {
@@ -54,12 +54,13 @@ export function rangeOf({ page, page_size: pageSize }: z.infer<typeof ListQuery>
 /** The schema of a page of rows. */
 export function pageOf<Row extends z.ZodType>(row: Row) {
   const link = z.url().nullable();
-  return z.object({
+  const page = z.object({
     count: z.int().meta({ description: "Rows on all pages.", examples: [1] }),
     next: link.meta({ description: "The next page; null on the last.", examples: [null] }),
     previous: link.meta({ description: "The page before; null on the first.", examples: [null] }),
     results: z.array(row),
   });
+  return page.meta({ description: "A page of the list." });
 }
 
 /**

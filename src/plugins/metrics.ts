@@ -3,7 +3,12 @@ import { z } from "zod";
 import { AppError } from "../errors.ts";
 import { isEqual, sha256 } from "../keys.ts";
 import type { Services } from "../services.ts";
+import { METRICS_SCHEME } from "./openapi-components.ts";
 import { problems } from "./openapi.ts";
+
+const Figures = z.string().meta({
+  examples: ["# TYPE ouvira_shed_requests_total counter\nouvira_shed_requests_total 0\n"],
+});
 
 /** A scheme's name may be written in any case (RFC 9110 §11.1). */
 const BEARER = /^Bearer (.+)$/i;
@@ -27,11 +32,13 @@ export const metricsRoutes: FastifyPluginAsyncZod<{ services: Services }> = asyn
       schema: {
         operationId: "getMetrics",
         tags: ["Service"],
-        summary: "Figures for monitors",
+        summary: "Get figures for monitors",
         description:
           "In Prometheus' text format. Where METRICS_TOKEN is set it is sent as `Authorization: Bearer <token>`; in production the path does not exist without it.",
         produces: ["text/plain"],
-        response: { 200: z.string(), ...problems("authentication_required") },
+        // Where there is no such token, none is asked for.
+        ...(expected ? { security: [{ [METRICS_SCHEME]: [] }] } : {}),
+        response: { 200: Figures, ...problems("authentication_required") },
       },
     },
     async (request, reply) => {

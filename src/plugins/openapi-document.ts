@@ -1,7 +1,6 @@
-import { isDeepStrictEqual } from "node:util";
-import { AppError, type ErrorCode, STATUS_BY_CODE } from "../errors.ts";
-import { problemBody } from "./errors.ts";
+import { type ErrorCode, STATUS_BY_CODE } from "../errors.ts";
 import type { Guard } from "./guards.ts";
+import { COMPONENTS, OPERATOR_SCHEME, SECURITY_SCHEME } from "./openapi-components.ts";
 import {
   componentName,
   componentRef,
@@ -9,7 +8,8 @@ import {
   type JsonSchema,
   type JsonSchemas,
 } from "./openapi-examples.ts";
-import { LIMIT_NAMES, MEANING_BY_CODE } from "./openapi-text.ts";
+import { withOwnNames } from "./openapi-names.ts";
+import { LIMIT_NAMES } from "./openapi-text.ts";
 import type { RouteLimit } from "./rate-limits.ts";
 import { isSafeMethod } from "../methods.ts";
 
@@ -55,7 +55,7 @@ export interface Parameter {
 export interface MediaType {
   schema?: JsonSchema;
   example?: unknown;
-  examples?: Record<string, Reference>;
+  examples?: Record<string, Reference | { summary?: string; value: unknown }>;
 }
 
 export interface Response {
@@ -78,12 +78,12 @@ export interface RouteFacts {
   limits: readonly RouteLimit[];
   /** Codes it declares with `problems`. */
   codes: readonly ErrorCode[];
+  /** An answer of this route, where its schema is shared by routes that answer others. */
+  example: unknown;
 }
 
 const TENANT_PREFIX = "/api/";
 const PLATFORM_PREFIX = "/api/platform/";
-const SECURITY_SCHEME = "bearerAuth";
-const OPERATOR_SCHEME = "operatorAuth";
 const PROBLEM_TYPE = "application/problem+json";
 
 /** What every operation below /api/ can answer. */
@@ -130,71 +130,6 @@ const HEADERS_BY_STATUS: Readonly<Record<number, readonly string[]>> = {
 /** Headers of every answer below /api/, whatever its status. */
 const LIMIT_HEADERS = ["RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset"] as const;
 
-const wholeNumber = (description: string, example: number) => ({
-  description,
-  schema: { type: "integer", minimum: 0, examples: [example] },
-});
-
-/** What operations refer to. */
-const COMPONENTS = {
-  securitySchemes: {
-    [SECURITY_SCHEME]: {
-      type: "http",
-      scheme: "bearer",
-      bearerFormat: "JWT",
-      description: "The `access` token of a login.",
-    },
-    [OPERATOR_SCHEME]: {
-      type: "http",
-      scheme: "bearer",
-      bearerFormat: "JWT",
-      description: "The `access` token of an operator's login.",
-    },
-  },
-  parameters: {
-    Tenant: {
-      name: "X-Tenant",
-      in: "header",
-      required: false,
-      description:
-        "The tenant's subdomain. Not needed where the host names the tenant; where both do, the header wins.",
-      schema: { type: "string", maxLength: 253 },
-      example: "demo",
-    },
-  },
-  headers: {
-    "Retry-After": wholeNumber("Seconds after which to try again.", 1),
-    "RateLimit-Limit": wholeNumber("Requests that the limit allows in its window.", 5),
-    "RateLimit-Remaining": wholeNumber("Requests left in the window.", 0),
-    "RateLimit-Reset": wholeNumber("Seconds until the window ends.", 42),
-    ETag: {
-      description: "Names what was answered (RFC 9110 §8.8.3).",
-      schema: { type: "string", examples: ['"9f86d081884c7d65"'] },
-    },
-    "WWW-Authenticate": {
-      description: "How to authenticate (RFC 6750).",
-      schema: { type: "string", examples: ["Bearer"] },
-    },
-  },
-  examples: Object.fromEntries(
-    (Object.keys(STATUS_BY_CODE) as ErrorCode[]).map((code) => [
-      code,
-      { summary: code, value: problemExample(code) },
-    ]),
-  ),
-};
-
-function problemExample(code: ErrorCode): unknown {
-  const detail = MEANING_BY_CODE[code];
-  const failure =
-    code === "validation_error"
-      ? new AppError(code, "The request body is invalid.", {
-          errors: { primary_mobile: ["Enter a phone number in international format."] },
-        })
-      : new AppError(code, detail);
-  return problemBody(failure, "req-6f1c9a52-8f0e-4d35-b7a1-2f4b8c0d9e61");
-}
-
 /**
  * Adds to the document made from the routes what they have in common: security, tenant, failures,
  * examples. Components get the names their schemas were given.
@@ -215,7 +150,20 @@ export function completeDocument(document: Document): Document {
       if (operation) addExamples(operation, named.components.schemas);
     }
   }
-  return named;
+  return { ...named, components: usedComponents(named) };
+}
+
+/** What something refers to; schemes of security are named without a reference. */
+function usedComponents({ paths, components }: Document): Document["components"] {
+  const text = JSON.stringify([paths, components]);
+  const used = Object.entries(components).map(([kind, members]) => {
+    const isUsed = ([name]: [string, unknown]) =>
+      kind === "securitySchemes"
+        ? text.includes(`{"${name}":[]}`)
+        : text.includes(`"#/components/${kind}/${name}"`);
+    return [kind, Object.fromEntries(Object.entries(members).filter(isUsed))];
+  });
+  return Object.fromEntries(used);
 }
 
 function completeOperation(method: string, operation: Operation): void {
@@ -225,7 +173,8 @@ function completeOperation(method: string, operation: Operation): void {
   const isGuarded = facts.guard !== "public";
   const hasTenant = isTenantPath(facts.url);
   const scheme = facts.url.startsWith(PLATFORM_PREFIX) ? OPERATOR_SCHEME : SECURITY_SCHEME;
-  operation.security = isGuarded ? [{ [scheme]: [] }] : [];
+  // A route that asks for a token of its own says so itself.
+  operation.security ??= isGuarded ? [{ [scheme]: [] }] : [];
   if (hasTenant) {
     operation.parameters = [
       { $ref: "#/components/parameters/Tenant" },
@@ -233,7 +182,7 @@ function completeOperation(method: string, operation: Operation): void {
     ];
   }
   for (const [status, response] of Object.entries(operation.responses)) {
-    completeAnswer(status, response);
+    completeAnswer(status, response, facts.example);
   }
   addBinary(operation, facts.binary);
   const need = needOf(facts.guard);
@@ -355,8 +304,10 @@ function headerRefs(names: readonly string[]): Record<string, Reference> {
 }
 
 /** A success. Its description is its schema's, or what the status says. */
-function completeAnswer(status: string, response: Response): void {
-  const schema = response.content?.["application/json"]?.schema;
+function completeAnswer(status: string, response: Response, example: unknown): void {
+  const answer = response.content?.["application/json"];
+  const schema = answer?.schema;
+  if (answer && example !== undefined) answer.example = example;
   if (response.description === "Default Response") {
     response.description = schema?.description ?? DESCRIPTION_BY_STATUS[status] ?? "Done.";
   }
@@ -364,87 +315,37 @@ function completeAnswer(status: string, response: Response): void {
   if (schema?.type === "null") delete response.content;
 }
 
+/** Examples of parameters, bodies and answers; bytes have none, and failures theirs by their codes. */
 function addExamples(operation: Operation, schemas: JsonSchemas): void {
+  for (const parameter of operation.parameters ?? []) {
+    if ("in" in parameter)
+      parameter.example ??= exampleOf(parameter.schema ?? {}, schemas, "answer");
+  }
   const body = operation.requestBody?.content["application/json"];
   if (body?.schema) body.example = exampleOf(body.schema, schemas, "request");
   for (const { content } of Object.values(operation.responses)) {
-    const answer = content?.["application/json"];
-    if (answer?.schema) answer.example = exampleOf(answer.schema, schemas, "answer");
-  }
-}
-
-/**
- * The converter writes each schema twice, `Name` as answered and `NameInput` as sent. Keeps what
- * operations refer to, and calls what is only sent, or the same both ways, `Name`.
- */
-function withOwnNames(document: Document): Document {
-  const { schemas } = document.components;
-  const isInput = (name: string) => name.endsWith("Input") && name.slice(0, -5) in schemas;
-  for (const [name, schema] of Object.entries(schemas)) {
-    tidy(schema, isInput(name) ? "request" : "answer");
-  }
-  for (const path of Object.values(document.paths)) {
-    for (const operation of Object.values(path)) {
-      tidy(operation?.parameters, "request");
-      tidy(operation?.requestBody, "request");
-      tidy(operation?.responses, "answer");
+    for (const type of ["application/json", "text/plain"]) {
+      const answer = content?.[type];
+      if (answer) addAnswerExample(answer, schemas);
     }
   }
-  const used = reachable(document.paths, schemas);
-  const newNames = new Map<string, string>();
-  for (const name of used) {
-    const own = isInput(name) ? name.slice(0, -5) : name;
-    const isFree = !used.has(own) || isDeepStrictEqual(schemas[own], schemas[name]);
-    newNames.set(name, isFree ? own : name);
+}
+
+/** One example, or one of each kind of answer where there are several. */
+function addAnswerExample(answer: MediaType, schemas: JsonSchemas): void {
+  const { schema } = answer;
+  if (!schema || answer.example !== undefined) return;
+  const kinds = schemas[componentName(schema.$ref ?? "")]?.anyOf ?? [];
+  if (kinds.length < 2) {
+    answer.example = exampleOf(schema, schemas, "answer");
+    return;
   }
-  const kept = [...used].map((name) => [newNames.get(name) ?? name, schemas[name]] as const);
-  const result = {
-    ...document,
-    components: {
-      ...document.components,
-      schemas: Object.fromEntries(kept.toSorted(([a], [b]) => (a < b ? -1 : 1))),
-    },
-  };
-  // A copy, with every reference renamed: what is reachable has a new name, so the type stays.
-  return JSON.parse(JSON.stringify(result), (key: string, value: unknown) => {
-    if (key !== "$ref" || typeof value !== "string") return value;
-    const newName = newNames.get(componentName(value));
-    return newName === undefined ? value : componentRef(newName);
-  }) as Document;
-}
-
-/** Names of the components that a part of the document refers to, directly or through others. */
-function reachable(part: unknown, schemas: JsonSchemas, names = new Set<string>()): Set<string> {
-  visit(part, ({ $ref: ref }) => {
-    if (typeof ref !== "string") return;
-    const name = componentName(ref);
-    const schema = schemas[name];
-    if (!schema || names.has(name)) return;
-    names.add(name);
-    reachable(schema, schemas, names);
-  });
-  return names;
-}
-
-/** Takes out what says nothing: bounds of every JavaScript integer, closed objects of answers. */
-function tidy(part: unknown, kind: "request" | "answer"): void {
-  visit(part, (object) => {
-    if (object["minimum"] === Number.MIN_SAFE_INTEGER) delete object["minimum"];
-    if (object["maximum"] === Number.MAX_SAFE_INTEGER) delete object["maximum"];
-    // An answer may get fields later without breaking who checks it.
-    if (kind === "answer" && object["additionalProperties"] === false) {
-      delete object["additionalProperties"];
-    }
-  });
-}
-
-function visit(part: unknown, look: (object: Record<string, unknown>) => void): void {
-  if (Array.isArray(part)) {
-    for (const item of part) visit(item, look);
-  } else if (typeof part === "object" && part !== null) {
-    // Any object of a JSON document can be read by key.
-    const object = part as Record<string, unknown>;
-    look(object);
-    for (const value of Object.values(object)) visit(value, look);
-  }
+  answer.examples = Object.fromEntries(
+    kinds.map((kind, index) => {
+      const name = kind.$ref === undefined ? `kind${index + 1}` : componentName(kind.$ref);
+      const summary = schemas[name]?.description;
+      const value = exampleOf(kind, schemas, "answer");
+      return [name, { ...(summary === undefined ? {} : { summary }), value }];
+    }),
+  );
 }

@@ -10,6 +10,7 @@ import { ROOT_DIR } from "../paths.ts";
 import type { Services } from "../services.ts";
 import { apiDocumentRoutes } from "./api-documents.ts";
 import { Problem } from "./errors.ts";
+import { COMPONENTS } from "./openapi-components.ts";
 import {
   type BinaryTypes,
   codesByStatus,
@@ -23,6 +24,8 @@ declare module "fastify" {
   interface FastifyContextConfig {
     /** Media types of a body or an answer that is no JSON. */
     binary?: BinaryTypes;
+    /** What the route answers, for the document: where its schema is shared by routes that answer otherwise. */
+    example?: Readonly<Record<string, unknown>>;
   }
 }
 
@@ -53,9 +56,16 @@ export const openapiPlugin = fastifyPlugin<{ services: Services }>(
     await app.register(swagger, {
       openapi: {
         openapi: "3.1.1",
-        info: { title: "Ouvira", version, description: DESCRIPTION },
+        info: {
+          title: "Ouvira",
+          version,
+          description: DESCRIPTION,
+          license: { name: "MIT", identifier: "MIT" },
+        },
         servers: [{ url: "/" }],
         tags: [...TAGS],
+        // Asked for where a route names one; the rest is added when the routes are known.
+        components: { securitySchemes: COMPONENTS.securitySchemes },
       },
       transform: transformRoute,
       transformObject,
@@ -81,6 +91,7 @@ const transformRoute: SwaggerTransform = (input) => {
     limits: route.config?.limits ?? [],
     binary,
     codes: responses.flatMap(({ codes = [] }) => codes),
+    example: route.config?.example,
   };
   const answering = {
     ...schema,
