@@ -3,7 +3,7 @@ import { spawnSync } from "node:child_process";
 import { ROOT_DIR } from "../src/paths.ts";
 
 /** Quick ones first. `--no-tests` leaves the tests to a run of their own. */
-const PARTS = ["format", "types", "lint", "dead-code", "test"].filter(
+const PARTS = ["format", "types", "lint", "dead-code", "openapi-check", "test"].filter(
   (part) => part !== "test" || !process.argv.includes("--no-tests"),
 );
 

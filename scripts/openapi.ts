@@ -12,15 +12,32 @@ import { stringify } from "yaml";
 import { buildApp } from "../src/app.ts";
 import { readConfig } from "../src/config.ts";
 import { ROOT_DIR } from "../src/paths.ts";
+import type { Document } from "../src/plugins/openapi-document.ts";
 import { closeServices, makeServices } from "../src/services.ts";
+import {
+  breakingChanges,
+  breakingVersion,
+  contractOf,
+  isOlder,
+  mayBreak,
+} from "./openapi-contract.ts";
+import { runRedocly } from "./redocly.ts";
 
-const HELP = `npm run openapi -- [--check] [--out <folder>]
+const HELP = `npm run openapi -- [--check | --accept] [--out <folder>]
 
-Writes openapi.json and openapi.yaml, to the root of the repository unless --out names a folder.
-With --check nothing is written: exit 1 when a file is not what would be.`;
+Writes openapi.json and openapi.yaml, to the root of the repository unless --out names a folder, and says
+what in them breaks docs/openapi-baseline.json: the contract of the last release, that clients rely on.
+With --check nothing is written: exit 1 when a file is not what would be, when Redocly's rules
+(redocly.yaml) find something, or when the contract is broken.
+With --accept the contract becomes that of this version (package.json). One that breaks the last one needs
+a new major version, or below 1.0 a new minor one.`;
 
 /** Nothing listens there, and nothing asks: routes are only described. */
 const NO_DATABASE_URL = "postgres://nobody@127.0.0.1:1/none";
+
+/** Relative, as Redocly's reports say them. */
+const BASELINE = path.join("docs", "openapi-baseline.json");
+const JSON_FILE = "openapi.json";
 
 const secret = () => randomBytes(48).toString("hex");
 
@@ -29,6 +46,7 @@ async function main(): Promise<void> {
     options: {
       help: { type: "boolean", default: false },
       check: { type: "boolean", default: false },
+      accept: { type: "boolean", default: false },
       out: { type: "string", default: ROOT_DIR },
     },
   });
@@ -37,21 +55,81 @@ async function main(): Promise<void> {
     return;
   }
   const document = await describe();
-  const files = {
-    "openapi.json": `${JSON.stringify(document, null, 2)}\n`,
+  const folder = path.resolve(options.out);
+  const findings = options.check
+    ? await staleFiles(folder, document)
+    : await write(folder, textsOf(document));
+  if (folder === ROOT_DIR) {
+    if (options.check) findings.push(...lint());
+    findings.push(...(await contractFaults(document, options)));
+  }
+  for (const finding of findings) console.error(finding);
+  if (findings.length > 0) process.exitCode = 1;
+}
+
+function textsOf(document: Document): Record<string, string> {
+  return {
+    [JSON_FILE]: `${JSON.stringify(document, null, 2)}\n`,
     "openapi.yaml": stringify(document),
   };
-  for (const [name, text] of Object.entries(files)) {
-    const file = path.join(path.resolve(options.out), name);
-    if (!options.check) {
-      await mkdir(path.dirname(file), { recursive: true });
-      await writeFile(file, text);
-      console.log(`Wrote ${file}`);
-    } else if ((await readFile(file, "utf8").catch(() => undefined)) !== text) {
-      console.error(`${file} is not up to date: run npm run openapi`);
-      process.exitCode = 1;
+}
+
+async function write(folder: string, texts: Record<string, string>): Promise<string[]> {
+  for (const [name, text] of Object.entries(texts)) {
+    const file = path.join(folder, name);
+    await mkdir(path.dirname(file), { recursive: true });
+    await writeFile(file, text);
+    console.log(`Wrote ${file}`);
+  }
+  return [];
+}
+
+async function staleFiles(folder: string, document: Document): Promise<string[]> {
+  const findings: string[] = [];
+  for (const [name, text] of Object.entries(textsOf(document))) {
+    const file = path.join(folder, name);
+    if ((await readFile(file, "utf8").catch(() => undefined)) !== text) {
+      findings.push(`${file} is not up to date: run npm run openapi`);
     }
   }
+  return findings;
+}
+
+function lint(): string[] {
+  const { isGood, report } = runRedocly("lint", JSON_FILE, "--format=stylish", "--max-problems=50");
+  // Warnings are findings, too; without any there is no report.
+  return isGood && report.trim() === "" ? [] : [report.trim()];
+}
+
+/** Compares with the contract of the last release, or puts the present one in its place. */
+async function contractFaults(
+  document: Document,
+  { check, accept }: { check: boolean; accept: boolean },
+): Promise<string[]> {
+  const file = path.join(ROOT_DIR, BASELINE);
+  const text = await readFile(file, "utf8").catch(() => undefined);
+  if (text === undefined) return [`${BASELINE} is missing: take it from the repository's history.`];
+  // Written by this script alone.
+  const baseline = JSON.parse(text) as Document;
+  const broken = await breakingChanges(baseline, document);
+  const { version: from } = baseline.info;
+  const { version: to } = document.info;
+  if (isOlder(to, from))
+    return [`Version ${to} is older than ${from}, whose contract is recorded.`];
+  if (broken.length > 0 && !(accept && mayBreak(from, to))) {
+    return [
+      `This breaks what version ${from} promises (${BASELINE}):`,
+      ...broken.map((change) => `  ${change}`),
+      `If that is meant: version ${breakingVersion(from)} in package.json, then npm run openapi -- --accept`,
+    ];
+  }
+  if (accept) {
+    return write(ROOT_DIR, { [BASELINE]: `${JSON.stringify(contractOf(document), null, 1)}\n` });
+  }
+  if (check && from !== to) {
+    return [`Version ${to} is new: npm run openapi -- --accept records what it promises.`];
+  }
+  return [];
 }
 
 /** What production asks for. Nothing is signed, sealed, sent or asked for: routes are only described. */
@@ -76,14 +154,15 @@ const SETTINGS = {
 };
 
 /** The document of an app whose services are made and never opened. */
-async function describe(): Promise<object> {
+async function describe(): Promise<Document> {
   const config = readConfig(SETTINGS);
   const log = pino({ level: config.logLevel });
   const services = makeServices(config, NO_DATABASE_URL, log, NO_DATABASE_URL);
   const app = await buildApp(services, log);
   try {
     await app.ready();
-    return app.swagger();
+    // The two describe the same document; ours names what this service puts into one.
+    return app.swagger() as Document;
   } finally {
     await app.close();
     await closeServices(services);
