@@ -2,7 +2,7 @@ import { defineConfig } from "vitest/config";
 
 export default defineConfig({
   test: {
-    include: ["src/**/*.test.ts", "scripts/**/*.test.ts", "test/**/*.test.ts"],
+    include: ["{src,scripts,test,clients,examples}/**/*.test.ts"],
     globalSetup: "test/global-setup.ts",
     // A process per file: what one leaves behind (timers, sockets, handlers) cannot hide in another.
     pool: "forks",

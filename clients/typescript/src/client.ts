@@ -1,0 +1,184 @@
+import createFetchClient from "openapi-fetch";
+import type { HttpMethod } from "openapi-typescript-helpers";
+import type { Call, CallInit } from "./calls.ts";
+import { errorOf, type ErrorCode, OuviraError, UnexpectedAnswerError } from "./errors.ts";
+import { Login, type Tokens } from "./login.ts";
+import { PUBLIC_OPERATIONS } from "./public-operations.ts";
+import type { paths } from "./schema.ts";
+import { type KeptTokens, tokensInMemory, type TokenStore } from "./tokens.ts";
+
+export { OuviraError, UnexpectedAnswerError } from "./errors.ts";
+export type { ErrorCode, Problem } from "./errors.ts";
+export type { Tokens } from "./login.ts";
+export { tokensInMemory, tokensInStorage } from "./tokens.ts";
+export type { KeptTokens, KeyValueStorage, TokenStore } from "./tokens.ts";
+export type { components, operations, paths } from "./schema.ts";
+
+export interface OuviraOptions {
+  /** Where the API is, such as `https://api.example.com`. */
+  readonly baseUrl: string;
+  /** The tenant's subdomain, sent as `X-Tenant`. Not needed where `baseUrl` names the tenant. */
+  readonly tenant?: string | undefined;
+  /** Where the login is kept. Default: in memory, until the page is left. */
+  readonly tokens?: TokenStore;
+  /**
+   * Nobody is logged in, or no longer: show the page to log in. Called when the API has ended the login
+   * (once), and when a call that needs one was made without; not by `logOut`.
+   */
+  readonly onLoggedOut?: (reason: OuviraError) => void;
+  /** True for operators of the platform: the login is that of `/api/platform/`. */
+  readonly isOperator?: boolean;
+  /** Instead of the runtime's own: to look at headers of answers, say. */
+  readonly fetch?: (request: Request) => Promise<Response>;
+}
+
+/** The API, as one tenant's user sees it. */
+export interface Ouvira {
+  readonly GET: Call<"get">;
+  readonly POST: Call<"post">;
+  readonly PUT: Call<"put">;
+  readonly PATCH: Call<"patch">;
+  readonly DELETE: Call<"delete">;
+  /** Begins a login with what logging in, its second step or finishing a sign-up answered. */
+  keepTokens(tokens: Tokens): Promise<void>;
+  isLoggedIn(): Promise<boolean>;
+  /**
+   * Ends the login. The tokens are forgotten whatever happens.
+   *
+   * @throws when the API could not be told, in which case the login lives on there
+   */
+  logOut(): Promise<void>;
+}
+
+/** How long a refresh may take: other calls, and other tabs, wait for it. */
+const REFRESH_TIMEOUT_MS = 15_000;
+
+/** What says to a call with tokens that no later one will be taken. */
+const ENDING_CODES: ReadonlySet<ErrorCode> = new Set([
+  "authentication_required",
+  "token_revoked",
+  "token_tenant_mismatch",
+  "account_disabled",
+]);
+
+/**
+ * A client of one tenant. It sends tenant and token, exchanges the refresh token when the access token
+ * has expired (once, however many calls wait for it) and then sends those calls again.
+ */
+export function createOuvira(options: OuviraOptions): Ouvira {
+  const { baseUrl, tenant, isOperator = false, tokens = tokensInMemory() } = options;
+  const http = createFetchClient<paths>({
+    baseUrl,
+    headers: { "X-Tenant": tenant },
+    bodySerializer: (body: unknown) => (isSentAsItIs(body) ? body : JSON.stringify(body)),
+    fetch: options.fetch ?? ((request) => globalThis.fetch(request)),
+  });
+  // What is sent to which path was checked by the types of `Call`.
+  const request = http.request as (
+    method: HttpMethod,
+    path: string,
+    init: object,
+  ) => Promise<{ data?: unknown; error?: unknown; response: Response }>;
+
+  async function send(
+    method: HttpMethod,
+    path: string,
+    init: CallInit,
+    access?: string,
+  ): Promise<unknown> {
+    const headers = new Headers(init.headers);
+    if (access !== undefined) headers.set("Authorization", `Bearer ${access}`);
+    if (init.body instanceof Blob && !headers.has("Content-Type")) {
+      headers.set("Content-Type", init.body.type);
+    }
+    const streaming = init.body instanceof ReadableStream ? { duplex: "half" } : {};
+    try {
+      const { data, error, response } = await request(method, path, {
+        ...init,
+        ...streaming,
+        headers,
+      });
+      if (response.ok) return data;
+      throw errorOf(error, response);
+    } catch (error) {
+      // A success that is not the JSON it should be.
+      throw error instanceof SyntaxError ? new UnexpectedAnswerError(200, { cause: error }) : error;
+    }
+  }
+
+  const login = new Login({
+    store: tokens,
+    lockName: `ouvira ${baseUrl} ${isOperator ? "/api/platform/" : (tenant ?? "")}`,
+    onLoggedOut: options.onLoggedOut ?? (() => undefined),
+    exchange: async (refresh) => {
+      const init = { body: { refresh }, signal: AbortSignal.timeout(REFRESH_TIMEOUT_MS) };
+      if (!isOperator) return (await send("post", "/api/auth/token/refresh/", init)) as Tokens;
+      const answer = await send("post", "/api/platform/token/refresh/", init);
+      return (answer as { tokens: Tokens }).tokens;
+    },
+  });
+
+  async function call(method: HttpMethod, path: string, init: CallInit = {}): Promise<unknown> {
+    if (PUBLIC_OPERATIONS.has(`${method} ${path}`)) return send(method, path, init);
+    const sent = await login.current();
+    try {
+      return await send(method, path, init, sent?.access);
+    } catch (error) {
+      const next = error instanceof OuviraError && (await tokensAfter(sent, error));
+      // A stream has been read by now.
+      if (!next || init.body instanceof ReadableStream) throw error;
+      return send(method, path, init, next.access);
+    }
+  }
+
+  /** With what to send a refused call again, if at all. */
+  async function tokensAfter(
+    sent: KeptTokens | undefined,
+    refusal: OuviraError,
+  ): Promise<KeptTokens | undefined> {
+    if (sent && refusal.code === "token_expired") return login.after(sent);
+    if (ENDING_CODES.has(refusal.code)) await login.end(sent, refusal);
+    return undefined;
+  }
+
+  const calling = <Method extends HttpMethod>(method: Method): Call<Method> =>
+    // One function does what the type says for each path.
+    ((path: string, init?: CallInit) => call(method, path, init)) as Call<Method>;
+
+  return {
+    GET: calling("get"),
+    POST: calling("post"),
+    PUT: calling("put"),
+    PATCH: calling("patch"),
+    DELETE: calling("delete"),
+    keepTokens: async (begun) => {
+      await login.keep(begun);
+    },
+    isLoggedIn: async () => (await tokens.read()) !== undefined,
+    logOut: async () => {
+      try {
+        const kept = await login.current();
+        if (!kept) return;
+        const init = isOperator ? {} : { body: { refresh: kept.refresh } };
+        const path = isOperator ? "/api/platform/logout/" : "/api/auth/logout/";
+        await send("post", path, init, kept.access);
+      } catch (error) {
+        // A login that is refused has ended already.
+        if (!(error instanceof OuviraError && error.status === 401)) throw error;
+      } finally {
+        await login.forget();
+      }
+    },
+  };
+}
+
+/** Bodies that `fetch` takes as they are, and that are no JSON. */
+function isSentAsItIs(body: unknown): boolean {
+  return (
+    body instanceof Blob ||
+    body instanceof ArrayBuffer ||
+    ArrayBuffer.isView(body) ||
+    body instanceof ReadableStream ||
+    body instanceof FormData
+  );
+}
