@@ -63,7 +63,11 @@ async function describeRoutes(): Promise<OpenApiDocument> {
   }
 }
 
-const BLOB = ts.factory.createTypeReferenceNode("Blob");
+/** How bytes are sent: nothing else that `fetch` takes knows its media type, or is as large. */
+const BYTES = ts.factory.createUnionTypeNode([
+  ts.factory.createTypeReferenceNode("Blob"),
+  ts.factory.createTypeReferenceNode("ReadableStream"),
+]);
 
 async function typesOf(document: OpenApiDocument): Promise<string> {
   const lean = structuredClone(document);
@@ -73,7 +77,7 @@ async function typesOf(document: OpenApiDocument): Promise<string> {
   }
   // The parts that are looked at here are not all that a document has.
   const nodes = await openapiTypescript(lean as unknown as OpenAPI3, {
-    transform: (schema) => (schema.format === "binary" ? BLOB : undefined),
+    transform: (schema) => (schema.format === "binary" ? BYTES : undefined),
     // What has a default need not be sent; what is answered is listed as required.
     defaultNonNullable: false,
     silent: true,

@@ -1,4 +1,4 @@
-import createFetchClient from "openapi-fetch";
+import createFetchClient, { type HeadersOptions, mergeHeaders } from "openapi-fetch";
 import type { HttpMethod } from "openapi-typescript-helpers";
 import type { Call, CallInit } from "./calls.ts";
 import { errorOf, type ErrorCode, OuviraError, UnexpectedAnswerError } from "./errors.ts";
@@ -78,7 +78,7 @@ export function createOuvira(options: OuviraOptions): Ouvira {
     method: HttpMethod,
     path: string,
     init: object,
-  ) => Promise<{ data?: unknown; error?: unknown; response: Response }>;
+  ) => Promise<{ data?: Blob; error?: unknown; response: Response }>;
 
   async function send(
     method: HttpMethod,
@@ -86,24 +86,20 @@ export function createOuvira(options: OuviraOptions): Ouvira {
     init: CallInit,
     access?: string,
   ): Promise<unknown> {
-    const headers = new Headers(init.headers);
-    if (access !== undefined) headers.set("Authorization", `Bearer ${access}`);
-    if (init.body instanceof Blob && !headers.has("Content-Type")) {
-      headers.set("Content-Type", init.body.type);
-    }
-    const streaming = init.body instanceof ReadableStream ? { duplex: "half" } : {};
-    try {
-      const { data, error, response } = await request(method, path, {
-        ...init,
-        ...streaming,
-        headers,
-      });
-      if (response.ok) return data;
-      throw errorOf(error, response);
-    } catch (error) {
-      // A success that is not the JSON it should be.
-      throw error instanceof SyntaxError ? new UnexpectedAnswerError(200, { cause: error }) : error;
-    }
+    const { body } = init;
+    const { data, error, response } = await request(method, path, {
+      ...init,
+      headers: mergeHeaders(
+        body instanceof Blob ? { "Content-Type": body.type } : {},
+        access === undefined ? {} : { Authorization: `Bearer ${access}` },
+        // What openapi-fetch takes as headers.
+        init.headers as HeadersOptions,
+      ),
+      parseAs: "blob",
+      ...(body instanceof ReadableStream ? { duplex: "half" } : {}),
+    });
+    if (!response.ok) throw errorOf(error, response);
+    return data && read(data, response);
   }
 
   const login = new Login({
@@ -170,6 +166,15 @@ export function createOuvira(options: OuviraOptions): Ouvira {
       }
     },
   };
+}
+
+/** What an answer says. @throws UnexpectedAnswerError when it is no answer of the API */
+async function read(data: Blob, { status, headers }: Response): Promise<unknown> {
+  const type = headers.get("content-type") ?? "";
+  if (data.size === 0) return undefined;
+  // The API answers no pages: a proxy does, or a network that wants its terms accepted.
+  if (type.startsWith("text/html")) throw new UnexpectedAnswerError(status);
+  return type.startsWith("application/json") ? JSON.parse(await data.text()) : data;
 }
 
 /** Bodies that `fetch` takes as they are, and that are no JSON. */

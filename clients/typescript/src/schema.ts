@@ -9980,9 +9980,9 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "image/png": Blob;
-                    "image/jpeg": Blob;
-                    "image/webp": Blob;
+                    "image/png": Blob | ReadableStream;
+                    "image/jpeg": Blob | ReadableStream;
+                    "image/webp": Blob | ReadableStream;
                 };
             };
             /** @description It is what `If-None-Match` names. */
@@ -10084,9 +10084,9 @@ export interface operations {
         };
         requestBody: {
             content: {
-                "image/png": Blob;
-                "image/jpeg": Blob;
-                "image/webp": Blob;
+                "image/png": Blob | ReadableStream;
+                "image/jpeg": Blob | ReadableStream;
+                "image/webp": Blob | ReadableStream;
             };
         };
         responses: {
