@@ -140,9 +140,14 @@ export interface ServiceLog extends WorkerLog {
   info(details: object, message: string): void;
 }
 
-/** Connects: the database, the notifications, then those that work by themselves. */
-export async function openServices(services: Services): Promise<void> {
+/** Connects the database and the notifications; nothing works by itself yet. */
+export async function connectServices(services: Services): Promise<void> {
   await Promise.all([services.database.openRegistry(), services.notifications.open()]);
+}
+
+/** Connects, then starts those that work by themselves. */
+export async function openServices(services: Services): Promise<void> {
+  await connectServices(services);
   services.messages?.start();
   services.logSealer.start();
 }
