@@ -12,6 +12,7 @@ import { readConfig } from "../src/config.ts";
 import { ConfigError } from "../src/config-error.ts";
 import { openDatabase } from "../src/db/open-database.ts";
 import { ROOT_DIR } from "../src/paths.ts";
+import { readLocalOperator } from "../src/platform/local-operator.ts";
 import { readDemoLogin } from "../src/tenants/demo.ts";
 
 /** How often the API is asked whether it is up. */
@@ -149,15 +150,20 @@ async function waitUntilReady(base: string, isStopping: () => boolean): Promise<
 
 async function welcome(base: string, dataDir: string, migrationUrl: string): Promise<string> {
   const login = await readDemoLogin(dataDir);
+  const operator = await readLocalOperator(dataDir);
   const lines = [
     "",
     `  Ouvira is running at ${base}`,
     "",
     `  API documents    ${base}/swagger/   ${base}/redoc/   ${base}/swagger.json`,
+    `  Console          ${base}/admin/`,
     `  SMS and e-mails  ${base}/dev/outbox/`,
     `  Database         ${migrationUrl}`,
     "",
   ];
+  if (operator) {
+    lines.push(`  Console: log in as ${operator.email} with ${operator.password}`, "");
+  }
   if (login) {
     const body = JSON.stringify({ identifier: login.email, password: login.password });
     lines.push(

@@ -12,6 +12,7 @@ import { messagingRoutes } from "./messaging/routes.ts";
 import { platformRoutes } from "./platform/routes.ts";
 import { answerCompiler } from "./plugins/answers.ts";
 import { authenticationPlugin } from "./plugins/authentication.ts";
+import { consoleRoutes } from "./plugins/console.ts";
 import { errorPlugin, onClientError, onFrameworkError } from "./plugins/errors.ts";
 import { guardEnforcementPlugin, guardPlugin } from "./plugins/guards.ts";
 import { healthRoutes } from "./plugins/health.ts";
@@ -85,6 +86,7 @@ export async function buildApp(
   const { platform } = services;
   if (platform) {
     await app.register(platformRoutes, { prefix: "/api/platform", services, platform });
+    await app.register(consoleRoutes, { services });
   }
   await app.register(
     async (api) => {

@@ -19,3 +19,6 @@ export const REGISTRY_MIGRATIONS_DIR = path.join(ROOT_DIR, "migrations");
 
 /** Migrations of every tenant's schema. */
 export const TENANT_MIGRATIONS_DIR = path.join(ROOT_DIR, "tenant-migrations");
+
+/** The operators' console: its sources, and in `dist` what is served. */
+export const CONSOLE_DIR = path.join(ROOT_DIR, "admin");

@@ -14,6 +14,7 @@ import { loadTenantMigrations } from "./db/tenant-migrations.ts";
 import { AppError } from "./errors.ts";
 import { makeLogger } from "./logger.ts";
 import { ROOT_DIR } from "./paths.ts";
+import { ensureLocalOperator } from "./platform/local-operator.ts";
 import { closeServices, makeServices, openServices, type Services } from "./services.ts";
 import { ensureDemoTenant } from "./tenants/demo.ts";
 import { migrateFleet } from "./tenants/fleet.ts";
@@ -90,7 +91,7 @@ function platformUrlOf(
   return databaseMigrationUrl === databaseUrl ? undefined : databaseMigrationUrl;
 }
 
-/** A local database is brought up to date by the service itself and has a tenant to try. */
+/** A local database is brought up to date by the service itself and has a tenant and an operator to try. */
 async function prepareLocal(
   config: Config,
   database: OpenDatabase,
@@ -105,6 +106,7 @@ async function prepareLocal(
     throw new Error(`The tenant ${subdomain} could not be migrated: ${error}`);
   }
   await ensureDemoTenant(database, migrations, passwords, config.dataDir);
+  await ensureLocalOperator(database.migrationUrl, passwords, config.dataDir);
 }
 
 /** In production the role that serves requests may be nothing but that. */

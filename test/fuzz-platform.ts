@@ -65,6 +65,7 @@ export const PLATFORM_RECIPES: Readonly<
     };
   },
   [`GET ${P}/tenants/{id}/`]: (ground) => ({ path: tenantPath(ground) }),
+  [`GET ${P}/tenants/{id}/usage/`]: (ground) => ({ path: tenantPath(ground, "usage/") }),
   [`PATCH ${P}/tenants/{id}/`]: (ground) => ({
     path: tenantPath(ground),
     body: { name: "Other", rate_limits: { login: "7/min" } },

@@ -118,6 +118,27 @@ export const PlatformTenantsQuery = ListQuery.extend({
 });
 export const PlatformTenantsPage = pageOf(PlatformTenant).meta({ id: "PlatformTenantsPage" });
 
+const Entries = z
+  .int()
+  .meta({ description: "From the ids, which have gaps: about as many.", examples: [5_310] });
+
+export const PlatformTenantUsage = z
+  .object({
+    users: z.int().meta({ examples: [41] }),
+    active_users: z
+      .int()
+      .meta({ description: "Logged in within 30 days, or using a login.", examples: [12] }),
+    companies: z.int().meta({ examples: [3] }),
+    pending_invitations: z.int().meta({ examples: [2] }),
+    activity_entries: Entries,
+    security_entries: Entries,
+    bytes: z
+      .int()
+      .meta({ description: "Of its tables, with their indexes.", examples: [1_441_792] }),
+    last_login: z.date().nullable().meta({ description: "Of any of its users." }),
+  })
+  .meta({ id: "PlatformTenantUsage" });
+
 export const NewPlatformTenant = z
   .strictObject({
     name: Name,

@@ -19,6 +19,7 @@ import {
   PlatformTenantChange,
   PlatformTenantsPage,
   PlatformTenantsQuery,
+  PlatformTenantUsage,
   SupportToken,
 } from "./schemas.ts";
 import { startSupport, SUPPORT_TOKEN_SECONDS } from "./support-tokens.ts";
@@ -29,6 +30,7 @@ import {
   getTenantById,
   scheduleDeletion,
 } from "./tenants.ts";
+import { getTenantUsage } from "./usage.ts";
 
 /** What each path makes of a tenant. */
 const STATUS_CHANGES: readonly {
@@ -137,6 +139,23 @@ export const platformTenantRoutes: FastifyPluginAsyncZod<{
       },
     },
     (request) => pool.use((admin) => getTenantById(admin, request.params.id)),
+  );
+
+  app.get(
+    "/tenants/:id/usage/",
+    {
+      config,
+      schema: {
+        operationId: "getTenantUsage",
+        tags,
+        summary: "How much there is of a tenant",
+        description:
+          "Counted when it is asked for, at most 5 seconds a statement. Log entries are estimated.",
+        params,
+        response: { 200: PlatformTenantUsage, ...problems("not_ready") },
+      },
+    },
+    (request) => pool.transaction((admin) => getTenantUsage(admin, request.params.id)),
   );
 
   app.patch(

@@ -1,0 +1,72 @@
+import { DataTable, ReferenceInput, SearchInput, SelectInput } from "react-admin";
+import { PAGE_SIZE_MAX } from "../api/data-provider.ts";
+import type { User } from "../api/records.ts";
+import { Moment } from "../shared/moments.tsx";
+import { Rows } from "../shared/rows.tsx";
+import { StateChip } from "../shared/state-chip.tsx";
+import { ListInTenant } from "../support/list-in-tenant.tsx";
+
+const FILTERS = [
+  <SearchInput key="search" source="search" alwaysOn placeholder="Name, e-mail or phone" />,
+  <ReferenceInput
+    key="company"
+    source="company"
+    reference="companies"
+    alwaysOn
+    perPage={PAGE_SIZE_MAX}
+  >
+    <SelectInput label="Company" optionText="name" emptyText="Any" />
+  </ReferenceInput>,
+];
+
+const Column = DataTable.Col<User>;
+
+/** The users of the tenant, by name. */
+export function UserList() {
+  return (
+    <ListInTenant title="Users" filters={FILTERS}>
+      <Rows<User>
+        isOpened
+        short={{
+          primary: ({ full_name: name }) => name,
+          secondary: ({ email, primary_mobile: phone }) => email ?? phone,
+          tertiary: (user) => <StateChip state={stateOf(user)} />,
+        }}
+      >
+        <Column source="id" label="Id" disableSort />
+        <Column source="full_name" label="Name" disableSort />
+        <Column source="email" label="E-mail" disableSort />
+        <Column source="primary_mobile" label="Phone" disableSort />
+        <Column
+          source="is_active"
+          label="State"
+          disableSort
+          render={(user) => <StateChip state={stateOf(user)} />}
+        />
+        <Column
+          source="is_tenant_admin"
+          label="Tenant admin"
+          disableSort
+          render={({ is_tenant_admin: isAdmin }) => (isAdmin ? "Yes" : "")}
+        />
+        <Column
+          source="is_2fa_enabled"
+          label="Second factor"
+          disableSort
+          render={({ is_2fa_enabled: isOn }) => (isOn ? "On" : "Off")}
+        />
+        <Column
+          source="last_login"
+          label="Last login"
+          disableSort
+          render={({ last_login: at }) => <Moment at={at} />}
+        />
+      </Rows>
+    </ListInTenant>
+  );
+}
+
+/** The word for a user who may or may not log in. */
+export function stateOf({ is_active: isActive }: User): string {
+  return isActive ? "active" : "deactivated";
+}
