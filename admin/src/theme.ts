@@ -29,7 +29,7 @@ export const theme: RaThemeOptions = {
   },
   shape: { borderRadius: 6 },
   typography: { fontFamily: FONTS, fontSize: 13.5, h6: { fontWeight: 600 } },
-  sidebar: { width: 208, closedWidth: 52 },
+  sidebar: { width: 224, closedWidth: 52 },
   components: {
     ...defaultLightTheme.components,
     MuiButtonBase: {
@@ -46,6 +46,44 @@ export const theme: RaThemeOptions = {
       styleOverrides: { root: { boxShadow: "none" } },
     },
     MuiPaper: { styleOverrides: { rounded: { boxShadow: "none" } } },
+    MuiTextField: {
+      defaultProps: { variant: "outlined", margin: "dense", size: "small", fullWidth: true },
+    },
+    MuiFormControl: {
+      defaultProps: { variant: "outlined", margin: "dense", size: "small", fullWidth: true },
+    },
+    // On the page's grey, fields are white as tables are.
+    MuiOutlinedInput: { styleOverrides: { root: { backgroundColor: "#ffffff" } } },
+    RaMenuItemLink: {
+      styleOverrides: {
+        root: {
+          borderRadius: 6,
+          margin: "0 6px",
+          "&.RaMenuItemLink-active": { backgroundColor: "#e3e9ea", fontWeight: 600 },
+        },
+      },
+    },
+    // On a phone it would be a white box with room for buttons that are elsewhere.
+    RaListToolbar: {
+      styleOverrides: {
+        root: { backgroundColor: "transparent !important", minHeight: "auto !important" },
+      },
+    },
+    // On a phone two filters beside each other: seven of them would push the rows off the screen.
+    RaFilterForm: {
+      styleOverrides: {
+        root: {
+          "@media (max-width: 599px)": {
+            display: "grid",
+            gridTemplateColumns: "minmax(0, 1fr) minmax(0, 1fr)",
+            "& .MuiFormControl-root": { width: "100% !important" },
+          },
+        },
+      },
+    },
+    RaTopToolbar: { styleOverrides: { root: { minHeight: 0 } } },
+    RaToolbar: { styleOverrides: { root: { backgroundColor: "transparent" } } },
+    RaSimpleList: { styleOverrides: { root: { "& .RaSimpleList-tertiary": { opacity: 1 } } } },
     MuiTableCell: {
       styleOverrides: { head: { fontWeight: 600, color: "#5b6675", whiteSpace: "nowrap" } },
     },

@@ -15,7 +15,7 @@ import type { Role, RolePermission } from "../api/records.ts";
 import { Facts } from "../shared/facts.tsx";
 import { NOTHING } from "../shared/moments.tsx";
 import { Panel } from "../shared/panel.tsx";
-import { Rows } from "../shared/rows.tsx";
+import { RowLink, Rows } from "../shared/rows.tsx";
 import { useDocumentTitle } from "../shared/use-document-title.ts";
 import { InTenant } from "../support/in-tenant.tsx";
 import { ListInTenant } from "../support/list-in-tenant.tsx";
@@ -57,7 +57,12 @@ export function RoleList() {
         }}
       >
         <Column source="id" label="Id" disableSort />
-        <Column source="role" label="Role" disableSort />
+        <Column
+          source="role"
+          label="Role"
+          disableSort
+          render={({ id, role }) => <RowLink id={id}>{role}</RowLink>}
+        />
         <Column source="desc" label="Description" disableSort />
         <Column source="company" label="Of" disableSort render={(role) => <Holder role={role} />} />
         <Column
@@ -111,7 +116,7 @@ function Allowed({ roleId }: { readonly roleId: number }) {
     pagination: { page: 1, perPage: PAGE_SIZE_MAX },
   });
   if (isPending) return null;
-  if (data.length === 0) return <Typography color="text.secondary">Nothing.</Typography>;
+  if (data.length === 0) return <Typography sx={{ color: "text.secondary" }}>Nothing.</Typography>;
   return (
     <Box sx={{ display: "flex", flexWrap: "wrap", gap: 0.75 }}>
       {data.map(({ id, permission_code: code, granted }) => (

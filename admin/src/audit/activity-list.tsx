@@ -1,16 +1,18 @@
 import {
   DataTable,
   NumberInput,
+  ReferenceField,
   ReferenceInput,
   SelectInput,
+  TextField,
   TextInput,
-  useRecordContext,
 } from "react-admin";
 import { PAGE_SIZE_MAX } from "../api/data-provider.ts";
 import type { ActivityEntry } from "../api/records.ts";
 import { Moment } from "../shared/moments.tsx";
 import { Rows } from "../shared/rows.tsx";
 import { ListInTenant } from "../support/list-in-tenant.tsx";
+import { DetailsButton } from "./details-button.tsx";
 import { LOG_FILTERS } from "./log-filters.tsx";
 import { ChangedValues } from "./values.tsx";
 
@@ -24,16 +26,29 @@ const FILTERS = [
   >
     <SelectInput label="Company" optionText="name" emptyText="Any" />
   </ReferenceInput>,
-  <TextInput key="entity_type" source="entity_type" label="Entity" alwaysOn resettable />,
-  <NumberInput key="entity_id" source="entity_id" label="Entity id" alwaysOn min={1} />,
+  <TextInput key="entity_type" source="entity_type" label="Entity" alwaysOn sx={{ width: 150 }} />,
+  <NumberInput
+    key="entity_id"
+    source="entity_id"
+    label="Entity id"
+    alwaysOn
+    min={1}
+    sx={{ width: 110 }}
+  />,
   ...LOG_FILTERS,
 ];
 const Column = DataTable.Col<ActivityEntry>;
 
-function Details() {
-  const entry = useRecordContext<ActivityEntry>();
-  if (!entry) return null;
-  return <ChangedValues before={entry.old_values} after={entry.new_values} />;
+function Details({ entry }: { readonly entry: ActivityEntry }) {
+  return (
+    <DetailsButton title={titleOf(entry)}>
+      <ChangedValues before={entry.old_values} after={entry.new_values} />
+    </DetailsButton>
+  );
+}
+
+function titleOf({ action, entity_type: type, entity_id: id }: ActivityEntry): string {
+  return `${action} ${type} ${id}`;
 }
 
 /** What was changed, newest first. */
@@ -41,14 +56,14 @@ export function ActivityList() {
   return (
     <ListInTenant title="Activity log" filters={FILTERS}>
       <Rows<ActivityEntry>
-        expand={<Details />}
         short={{
-          primary: ({ action, entity_type: type, entity_id: id }) => `${action} ${type} ${id}`,
+          primary: titleOf,
           secondary: ({ user_display: who, created_at: at }) => (
             <>
               {who} · <Moment at={at} />
             </>
           ),
+          tertiary: (entry) => <Details entry={entry} />,
         }}
       >
         <Column
@@ -65,8 +80,23 @@ export function ActivityList() {
           disableSort
           render={({ entity_type: type, entity_id: id }) => `${type} ${id}`}
         />
-        <Column source="company" label="Company" disableSort />
+        <Column
+          source="company"
+          label="Company"
+          disableSort
+          render={(entry) => (
+            <ReferenceField record={entry} source="company" reference="companies" link="show">
+              <TextField source="name" />
+            </ReferenceField>
+          )}
+        />
         <Column source="ip_address" label="Address" disableSort />
+        <Column
+          source="id"
+          label={false}
+          disableSort
+          render={(entry) => <Details entry={entry} />}
+        />
       </Rows>
     </ListInTenant>
   );

@@ -1,16 +1,20 @@
-import { DataTable, useRecordContext } from "react-admin";
+import { DataTable } from "react-admin";
 import type { SecurityEntry } from "../api/records.ts";
 import { Moment } from "../shared/moments.tsx";
 import { Rows } from "../shared/rows.tsx";
 import { ListInTenant } from "../support/list-in-tenant.tsx";
+import { DetailsButton } from "./details-button.tsx";
 import { LOG_FILTERS } from "./log-filters.tsx";
 import { ChangedValues } from "./values.tsx";
 
 const Column = DataTable.Col<SecurityEntry>;
 
-function Details() {
-  const entry = useRecordContext<SecurityEntry>();
-  return entry ? <ChangedValues after={entry.metadata} /> : null;
+function Details({ entry }: { readonly entry: SecurityEntry }) {
+  return (
+    <DetailsButton title={`${entry.action} of ${entry.user_display}`}>
+      <ChangedValues after={entry.metadata} />
+    </DetailsButton>
+  );
 }
 
 /** What happened to the tenant's accounts, newest first; the stays of operators are among it. */
@@ -18,7 +22,6 @@ export function SecurityList() {
   return (
     <ListInTenant title="Security log" filters={LOG_FILTERS}>
       <Rows<SecurityEntry>
-        expand={<Details />}
         short={{
           primary: ({ action }) => action,
           secondary: ({ user_display: who, created_at: at }) => (
@@ -26,6 +29,7 @@ export function SecurityList() {
               {who} · <Moment at={at} />
             </>
           ),
+          tertiary: (entry) => <Details entry={entry} />,
         }}
       >
         <Column
@@ -37,6 +41,12 @@ export function SecurityList() {
         <Column source="user_display" label="Who" disableSort />
         <Column source="action" label="Action" disableSort />
         <Column source="ip_address" label="Address" disableSort />
+        <Column
+          source="id"
+          label={false}
+          disableSort
+          render={(entry) => <Details entry={entry} />}
+        />
       </Rows>
     </ListInTenant>
   );

@@ -18,7 +18,7 @@ export function ChangedValues({
       <tbody>
         {names.map((name) => (
           <tr key={name}>
-            <Box component="td" sx={{ color: "text.secondary" }}>
+            <Box component="td" sx={{ color: "text.secondary", whiteSpace: "nowrap" }}>
               {name}
             </Box>
             <td>

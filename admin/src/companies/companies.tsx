@@ -14,7 +14,7 @@ import { Facts } from "../shared/facts.tsx";
 import { Moment, NOTHING } from "../shared/moments.tsx";
 import { Panel } from "../shared/panel.tsx";
 import { RowButton } from "../shared/row-button.tsx";
-import { Rows } from "../shared/rows.tsx";
+import { RowLink, Rows } from "../shared/rows.tsx";
 import { StateChip } from "../shared/state-chip.tsx";
 import { useDocumentTitle } from "../shared/use-document-title.ts";
 import { InTenant } from "../support/in-tenant.tsx";
@@ -37,7 +37,11 @@ export function CompanyList() {
         }}
       >
         <Column source="id" label="Id" disableSort />
-        <Column source="name" label="Name" />
+        <Column
+          source="name"
+          label="Name"
+          render={({ id, name }) => <RowLink id={id}>{name}</RowLink>}
+        />
         <Column
           source="status"
           label="Status"

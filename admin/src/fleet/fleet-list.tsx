@@ -52,9 +52,8 @@ function FleetProgress() {
         Release <code>{fleet.release}</code>
       </Typography>
       <Typography sx={{ my: 1 }}>
-        {fleet.behind === 0
-          ? `All ${total} tenants are of this release.`
-          : `${done} of ${total} tenants are of this release, ${fleet.behind} behind.`}
+        {done} of {total} schemas are of this release
+        {fleet.behind === 0 ? "." : `, ${fleet.behind} behind.`}
       </Typography>
       <LinearProgress
         variant="determinate"

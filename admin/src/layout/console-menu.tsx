@@ -2,7 +2,7 @@ import ApartmentIcon from "@mui/icons-material/Apartment";
 import BadgeIcon from "@mui/icons-material/Badge";
 import BusinessIcon from "@mui/icons-material/Business";
 import FactCheckIcon from "@mui/icons-material/FactCheck";
-import GroupIcon from "@mui/icons-material/Group";
+import CardMembershipIcon from "@mui/icons-material/CardMembership";
 import HistoryIcon from "@mui/icons-material/History";
 import KeyIcon from "@mui/icons-material/Key";
 import MailIcon from "@mui/icons-material/MailOutlined";
@@ -17,7 +17,7 @@ import { useSupportSession } from "../api/support-session.ts";
 const TENANT_ITEMS = [
   { to: "/users", text: "Users", icon: <PeopleIcon /> },
   { to: "/companies", text: "Companies", icon: <BusinessIcon /> },
-  { to: "/memberships", text: "Memberships", icon: <GroupIcon /> },
+  { to: "/memberships", text: "Memberships", icon: <CardMembershipIcon /> },
   { to: "/invitations", text: "Invitations", icon: <MailIcon /> },
   { to: "/roles", text: "Roles", icon: <BadgeIcon /> },
   { to: "/permissions", text: "Permissions", icon: <KeyIcon /> },
@@ -40,9 +40,8 @@ export function ConsoleMenu() {
           {isOpen && (
             <Typography
               variant="caption"
-              color="text.secondary"
               noWrap
-              sx={{ display: "block", px: 2, pb: 0.5 }}
+              sx={{ color: "text.secondary", display: "block", px: 2, pb: 0.5 }}
             >
               In {support.tenantName}
             </Typography>

@@ -40,7 +40,7 @@ export function LoginPage() {
         bgcolor: "background.default",
       }}
     >
-      <Typography component="p" sx={{ fontWeight: 600, mb: 2 }} color="text.secondary">
+      <Typography component="p" sx={{ fontWeight: 600, mb: 2, color: "text.secondary" }}>
         Ouvira console
       </Typography>
       <Card sx={{ width: "100%", maxWidth: 400 }}>

@@ -2,7 +2,7 @@ import { DataTable, ReferenceInput, SearchInput, SelectInput } from "react-admin
 import { PAGE_SIZE_MAX } from "../api/data-provider.ts";
 import type { User } from "../api/records.ts";
 import { Moment } from "../shared/moments.tsx";
-import { Rows } from "../shared/rows.tsx";
+import { RowLink, Rows } from "../shared/rows.tsx";
 import { StateChip } from "../shared/state-chip.tsx";
 import { ListInTenant } from "../support/list-in-tenant.tsx";
 
@@ -34,7 +34,12 @@ export function UserList() {
         }}
       >
         <Column source="id" label="Id" disableSort />
-        <Column source="full_name" label="Name" disableSort />
+        <Column
+          source="full_name"
+          label="Name"
+          disableSort
+          render={({ id, full_name: name }) => <RowLink id={id}>{name}</RowLink>}
+        />
         <Column source="email" label="E-mail" disableSort />
         <Column source="primary_mobile" label="Phone" disableSort />
         <Column

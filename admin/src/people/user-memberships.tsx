@@ -1,6 +1,5 @@
 import { Typography } from "@mui/material";
-import { Link } from "react-router-dom";
-import { ReferenceField, TextField, useGetManyReference } from "react-admin";
+import { Link, ReferenceField, TextField, useGetManyReference } from "react-admin";
 import { PAGE_SIZE_MAX } from "../api/data-provider.ts";
 import type { Membership, MembershipRole } from "../api/records.ts";
 import { Facts } from "../shared/facts.tsx";
@@ -21,7 +20,7 @@ export function UserMemberships({ userId }: { readonly userId: number }) {
   });
   if (isPending) return null;
   if (memberships.length === 0) {
-    return <Typography color="text.secondary">In no company.</Typography>;
+    return <Typography sx={{ color: "text.secondary" }}>In no company.</Typography>;
   }
   return (
     <Facts
@@ -35,7 +34,7 @@ export function UserMemberships({ userId }: { readonly userId: number }) {
             {roles
               .filter(({ user_company: { id } }) => id === membership.id)
               .map(({ id, role }) => (
-                <Link key={id} to={`/roles/${role.id}/show`} style={{ marginRight: 6 }}>
+                <Link key={id} to={`/roles/${role.id}/show`} sx={{ mr: 0.75 }}>
                   {role.role}
                 </Link>
               ))}

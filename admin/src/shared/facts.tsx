@@ -16,12 +16,15 @@ export function Facts({ facts }: { readonly facts: readonly Fact[] }) {
         m: 0,
         display: "grid",
         gap: 1.5,
-        gridTemplateColumns: "repeat(auto-fill, minmax(min(100%, 180px), 1fr))",
+        gridTemplateColumns: {
+          xs: "repeat(2, minmax(0, 1fr))",
+          sm: "repeat(auto-fill, minmax(180px, 1fr))",
+        },
       }}
     >
       {facts.map(({ label, value }) => (
         <Box key={label} sx={{ minWidth: 0 }}>
-          <Typography component="dt" variant="caption" color="text.secondary">
+          <Typography component="dt" variant="caption" sx={{ color: "text.secondary" }}>
             {label}
           </Typography>
           <Box component="dd" sx={{ m: 0, overflowWrap: "anywhere" }}>

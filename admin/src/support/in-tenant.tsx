@@ -1,6 +1,6 @@
 import { Alert } from "@mui/material";
 import type { ReactNode } from "react";
-import { Link } from "react-router-dom";
+import { Link } from "react-admin";
 import { useSupportSession } from "../api/support-session.ts";
 import { useSecondsLeft } from "./use-seconds-left.ts";
 

@@ -26,7 +26,9 @@ export function SupportBanner() {
       sx={{ my: 1, "& .MuiAlert-message": { width: "100%" } }}
     >
       <Box sx={{ display: "flex", flexWrap: "wrap", alignItems: "center", gap: 1 }}>
-        <Box sx={{ flex: "1 1 220px", minWidth: 0, overflowWrap: "anywhere" }}>
+        <Box
+          sx={{ flex: { xs: "1 1 100%", sm: "1 1 220px" }, minWidth: 0, overflowWrap: "anywhere" }}
+        >
           <div>
             <strong>{support.tenantName}</strong> ({support.subdomain}) ·{" "}
             {support.canWrite ? "reading and changing" : "reading only"} ·{" "}

@@ -7,7 +7,16 @@ import {
   DialogTitle,
 } from "@mui/material";
 import { useState } from "react";
-import { Create, email, required, SimpleForm, TextInput, useRedirect } from "react-admin";
+import {
+  Create,
+  email,
+  required,
+  SaveButton,
+  SimpleForm,
+  TextInput,
+  Toolbar,
+  useRedirect,
+} from "react-admin";
 import type { Tenant } from "../api/records.ts";
 import { Copyable } from "../shared/copyable.tsx";
 import { useDocumentTitle } from "../shared/use-document-title.ts";
@@ -25,7 +34,7 @@ export function TenantCreate() {
         redirect={false}
         mutationOptions={{ onSuccess: setCreated }}
       >
-        <SimpleForm sx={{ maxWidth: 560 }}>
+        <SimpleForm sx={{ maxWidth: 560 }} toolbar={<CreateToolbar />}>
           <TextInput source="name" label="Name" validate={required()} autoFocus />
           <TextInput
             source="subdomain"
@@ -46,6 +55,14 @@ export function TenantCreate() {
       </Create>
       {created && <CreatedDialog tenant={created} />}
     </>
+  );
+}
+
+function CreateToolbar() {
+  return (
+    <Toolbar>
+      <SaveButton label="Create the tenant" icon={false} alwaysEnable />
+    </Toolbar>
   );
 }
 

@@ -21,7 +21,7 @@ export function TenantDomains({ tenantId }: { readonly tenantId: number }) {
     <Panel title="Domains">
       {error && <Alert severity="error">{wordsFor(error)}</Alert>}
       {data.length === 0 && !error && (
-        <Typography color="text.secondary" sx={{ mb: 1.5 }}>
+        <Typography sx={{ color: "text.secondary", mb: 1.5 }}>
           None of its own: it is reached by its subdomain.
         </Typography>
       )}
@@ -72,7 +72,7 @@ function Domain({
       </Box>
       {record && (
         <Box sx={{ mt: 0.5 }}>
-          <Typography color="text.secondary">
+          <Typography sx={{ color: "text.secondary" }}>
             It names nobody yet. Make this TXT record, then verify:
           </Typography>
           <Copyable label="the record’s name" text={record.name} />

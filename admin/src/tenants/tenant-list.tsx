@@ -1,7 +1,7 @@
 import { CreateButton, DataTable, List, SearchInput, SelectInput, TopToolbar } from "react-admin";
 import type { Tenant } from "../api/records.ts";
 import { Moment } from "../shared/moments.tsx";
-import { Rows } from "../shared/rows.tsx";
+import { RowLink, Rows } from "../shared/rows.tsx";
 import { StateChip } from "../shared/state-chip.tsx";
 import { useDocumentTitle } from "../shared/use-document-title.ts";
 
@@ -47,7 +47,12 @@ export function TenantList() {
         }}
       >
         <Column source="id" label="Id" disableSort />
-        <Column source="name" label="Name" disableSort />
+        <Column
+          source="name"
+          label="Name"
+          disableSort
+          render={({ id, name }) => <RowLink id={id}>{name}</RowLink>}
+        />
         <Column source="subdomain" label="Subdomain" disableSort />
         <Column
           source="status"
