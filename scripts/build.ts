@@ -11,7 +11,7 @@ import { ROOT_DIR } from "../src/paths.ts";
 /** What is started by its path: with the folders it has in the sources, below `dist/`. */
 const ENTRY_POINTS = [
   "src/server.ts",
-  ...["check-deploy", "create-operator", "migrate", "openapi", "tenant"].map(
+  ...["check-deploy", "create-operator", "migrate", "shell", "tenant"].map(
     (name) => `scripts/${name}.ts`,
   ),
 ];

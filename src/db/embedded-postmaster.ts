@@ -49,8 +49,11 @@ const PASSING_FAILURE =
 const RETRIED_FOR_MS = 15_000;
 const RETRY_PAUSE_MS = 100;
 
-/** How long a server may take to get ready, in milliseconds: 100 as a rule, more after a crash. */
-const READY_WITHIN_MS = 60_000;
+/**
+ * How long a server may take to get ready, in milliseconds: 100 as a rule, after a crash as long as what was written
+ * since the last checkpoint takes to be done again. Given up earlier, the next start would begin that anew.
+ */
+const READY_WITHIN_MS = 300_000;
 
 /** How long a fast shutdown may take before an immediate one, which the next start recovers from. */
 const FAST_SHUTDOWN_WITHIN_MS = 30_000;
