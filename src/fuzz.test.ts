@@ -22,7 +22,7 @@ import {
   targetsOf,
 } from "../test/fuzz-requests.ts";
 import { NO_LIMITS } from "../test/limits.ts";
-import { RECIPES } from "../test/permission-requests.ts";
+import { makeRequest, OPERATION_NAMES } from "../test/valid-requests.ts";
 import { World } from "../test/world.ts";
 import type { Document } from "./plugins/openapi-document.ts";
 
@@ -90,29 +90,9 @@ afterAll(async () => {
   await app.close();
 });
 
-/** Recipes of whole operations: those with a case in brackets or a query are the permissions' own. */
-const NAMES = [
-  ...Object.keys(RECIPES).filter((label) => !/[?(]/.test(label)),
-  ...Object.keys(PLATFORM_RECIPES),
-];
-
 /** A valid request, for whoever may send it, on rows of its own. */
-async function makeBase({ name, url }: Target): Promise<Base> {
-  if (name in PLATFORM_RECIPES) {
-    const { call, token } = await operatorBase(ground, name);
-    return { call, token: call.token ?? token, tenant: undefined };
-  }
-  const recipe = RECIPES[name];
-  if (!recipe) throw new Error(`test/permission-requests.ts does not say how to call ${name}`);
-  const world = await World.create(app, tenant, passwordHash);
-  const person = await world.person("tenant admin");
-  const call = await recipe(world, person);
-  const isTenants = url.startsWith("/api/");
-  return {
-    call,
-    token: isTenants ? person.token : undefined,
-    tenant: isTenants ? tenant.subdomain : undefined,
-  };
+function makeBase(target: Target): Promise<Base> {
+  return makeRequest({ app, tenant, platform: ground, passwordHash }, target);
 }
 
 /** What a sender puts into `Authorization`. */
@@ -228,7 +208,7 @@ async function fuzz(target: Target): Promise<void> {
   const certain = certainCasesOf(target, document);
   await fc.assert(property, {
     // Of each operation another: or all of them would meet the same cases.
-    seed: SEED * 1_000 + NAMES.indexOf(target.name),
+    seed: SEED * 1_000 + OPERATION_NAMES.indexOf(target.name),
     numRuns: SIZE + certain.length,
     examples: certain.map((given): [Case] => [given]),
     interruptAfterTimeLimit: TIMEOUT_MS - 10_000,
@@ -236,7 +216,7 @@ async function fuzz(target: Target): Promise<void> {
 }
 
 test("every operation of the OpenAPI document has a recipe, and no other", () => {
-  expect(NAMES.toSorted()).toEqual(
+  expect(OPERATION_NAMES.toSorted()).toEqual(
     targetsOf(document)
       .map(({ name }) => name)
       .toSorted(),
@@ -244,7 +224,7 @@ test("every operation of the OpenAPI document has a recipe, and no other", () =>
 });
 
 describe("whatever is sent, the answer is declared, no 5xx, and a refusal changes nothing:", () => {
-  test.each(NAMES)(
+  test.each(OPERATION_NAMES)(
     "%s",
     async (name) => {
       const target = targetsOf(document).find((one) => one.name === name);

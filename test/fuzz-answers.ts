@@ -30,7 +30,7 @@ export class Contract {
     const value: unknown = JSON.parse(body);
     const path = ["paths", target.url, target.method.toLowerCase(), "responses", String(status)];
     return (
-      this.#invalidity([...path, "content", type, "schema"], value) ??
+      this.invalidityAt([...path, "content", type, "schema"], value) ??
       codeFault(media, status, value)
     );
   }
@@ -39,10 +39,11 @@ export class Contract {
   bodyFaultOf(target: Target, body: unknown): string | undefined {
     if (!target.operation.requestBody?.content["application/json"]) return undefined;
     const path = ["paths", target.url, target.method.toLowerCase(), "requestBody"];
-    return this.#invalidity([...path, "content", "application/json", "schema"], body);
+    return this.invalidityAt([...path, "content", "application/json", "schema"], body);
   }
 
-  #invalidity(path: readonly string[], value: unknown): string | undefined {
+  /** In what a value differs from the schema at a place of the document; undefined when in nothing. */
+  invalidityAt(path: readonly string[], value: unknown): string | undefined {
     const pointer = path.map((part) => part.replaceAll("~", "~0").replaceAll("/", "~1")).join("/");
     const ref = `${DOCUMENT}#/${encodeURI(pointer)}`;
     const validate = this.#validators.get(ref) ?? this.#ajv.compile({ $ref: ref });

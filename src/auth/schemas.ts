@@ -56,6 +56,8 @@ export const Password = z
     examples: ["correct horse battery staple"],
   });
 
+const NewPassword = Password.meta({ examples: ["no horse needs this staple"] });
+
 function length(text: string): number {
   return [...text].length;
 }
@@ -92,10 +94,8 @@ export const CurrentPassword = z
   .max(PASSWORD_TRIED_LENGTH_MAX)
   .meta({ description: "The caller's password.", examples: ["correct horse battery staple"] });
 
-const message = z.string().meta({
-  description: "A sentence for people; it may change.",
-  examples: ["We have sent a code by SMS."],
-});
+const Message = (example: string) =>
+  z.string().meta({ description: "A sentence for people; it may change.", examples: [example] });
 const phoneAnswer = z.string().meta({ description: "In E.164.", examples: ["+201001234567"] });
 
 export const SignupRequest = z
@@ -107,7 +107,7 @@ export const SignupRequest = z
   .meta({ id: "SignupRequest" });
 
 export const SignupAnswer = z
-  .object({ message, primary_mobile: phoneAnswer })
+  .object({ message: Message("We have sent a code by SMS."), primary_mobile: phoneAnswer })
   .meta({ id: "SignupAnswer" });
 
 export const VerifyOtpRequest = z
@@ -116,7 +116,7 @@ export const VerifyOtpRequest = z
 
 export const VerifyOtpAnswer = z
   .object({
-    message,
+    message: Message("The number is verified. Finish the sign-up within 15 minutes."),
     primary_mobile: phoneAnswer,
     verification_token: z.string().meta({
       description: "Shows that the number is the caller's: for 15 minutes, once.",
@@ -129,7 +129,7 @@ export const ResendOtpRequest = z
   .strictObject({ primary_mobile: Phone })
   .meta({ id: "ResendOtpRequest" });
 
-export const MessageAnswer = z.object({ message }).meta({ id: "MessageAnswer" });
+export const MessageAnswer = z.object({ message: Message("Done.") }).meta({ id: "MessageAnswer" });
 
 export const FinalizeRequest = z
   .strictObject({
@@ -190,7 +190,7 @@ export const User = z
   .meta({ id: "User" });
 
 export const FinalizeAnswer = z
-  .object({ message, tokens: Tokens, user: User })
+  .object({ message: Message("Your account is ready."), tokens: Tokens, user: User })
   .meta({ id: "FinalizeAnswer" });
 
 export const LoggedInAnswer = z
@@ -289,7 +289,7 @@ export const PasswordForgotRequest = z
   .meta({ id: "PasswordForgotRequest" });
 
 export const PasswordChangeRequest = z
-  .strictObject({ current_password: CurrentPassword, new_password: Password })
+  .strictObject({ current_password: CurrentPassword, new_password: NewPassword })
   .meta({ id: "PasswordChangeRequest" });
 
 export const RefreshRequest = z
@@ -297,5 +297,5 @@ export const RefreshRequest = z
   .meta({ id: "RefreshRequest" });
 
 export const PasswordResetRequest = z
-  .strictObject({ token: Token, password: Password })
+  .strictObject({ token: Token, password: NewPassword })
   .meta({ id: "PasswordResetRequest" });
