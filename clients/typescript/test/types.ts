@@ -20,9 +20,9 @@ export async function refusedByTheCompiler(): Promise<void> {
   // @ts-expect-error There is no such filter.
   await ouvira.GET("/api/company/", { params: { query: { nmae: "Engines" } } });
   // @ts-expect-error The answer has no such field.
-  (await ouvira.GET("/api/company/{id}/", { params: { path } })).title;
+  void (await ouvira.GET("/api/company/{id}/", { params: { path } })).title;
   // @ts-expect-error With a second factor on, a login answers without tokens.
-  (await ouvira.POST("/api/auth/login/", { body: { identifier: "a", password: "b" } })).tokens;
+  void (await ouvira.POST("/api/auth/login/", { body: { identifier: "a", password: "b" } })).tokens;
 
   // And what must: defaults need not be sent, what has no body answers undefined.
   const { id } = await ouvira.POST("/api/company/", { body: { name: "Engines" } });

@@ -27,10 +27,15 @@ export function link(href: string, text: string): HTMLAnchorElement {
   return element("a", { href }, text);
 }
 
-/** Replaces what stands in an element, and leads the keyboard to the first input of the new. */
+/** Replaces what stands in an element. */
 export function fill(parent: HTMLElement, ...children: readonly Child[]): void {
   parent.replaceChildren(...children.filter(isShown));
-  parent.querySelector("input")?.focus();
+}
+
+/** The same for the next step of a form: the keyboard goes on in its first input. */
+export function showStep(step: HTMLElement, ...children: readonly Child[]): void {
+  fill(step, ...children);
+  step.querySelector("input")?.focus();
 }
 
 function isShown(child: Child): child is Node | string {

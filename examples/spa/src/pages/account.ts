@@ -51,7 +51,10 @@ function turnOn(factor: HTMLElement): readonly Child[] {
         const begun = await ouvira.POST("/api/auth/settings_enable-2fa/", {
           body: { method: method === "sms" ? "sms" : "totp", password },
         });
-        fill(factor, ...(await enrolment(begun)), confirmation(factor));
+        const title = element("h3", { tabIndex: -1 }, "Two more steps");
+        fill(factor, title, ...(await enrolment(begun)), confirmation(factor));
+        // Not the input below: what is to be scanned, and kept, comes before it.
+        title.focus();
       },
     }),
   ];

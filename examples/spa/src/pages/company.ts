@@ -25,6 +25,11 @@ export async function companyPage(id: number): Promise<readonly Child[]> {
 async function invitations(company: number): Promise<readonly Child[]> {
   const answers = element("div");
   const list = element("ul", { className: "cards" });
+  const revoking = (id: number, email: string) => {
+    const made = button("Revoke", () => revoke(id, email));
+    made.ariaLabel = `Revoke the invitation of ${email}`;
+    return made;
+  };
 
   async function showPending(): Promise<void> {
     const query = { company, status: "pending" } as const;
@@ -36,7 +41,7 @@ async function invitations(company: number): Promise<readonly Child[]> {
           {},
           element("span", {}, email),
           element("span", { className: "hint" }, `until ${inWords(expires_at)}`),
-          button(`Revoke`, () => revoke(id, email)),
+          revoking(id, email),
         ),
       ),
     );
@@ -58,7 +63,10 @@ async function invitations(company: number): Promise<readonly Child[]> {
       {
         name: "role",
         label: "Role",
-        choices: new Map(roles.map(({ id, role }) => [String(id), role])),
+        choices: new Map([
+          ["", "Choose one"],
+          ...roles.map(({ id, role }) => [String(id), role] as const),
+        ]),
       },
     ],
     submit: "Invite",

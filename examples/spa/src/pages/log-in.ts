@@ -1,6 +1,6 @@
 import { ouvira } from "../api.ts";
 import { button } from "../button.ts";
-import { type Child, element, fill, heading, link, notice } from "../element.ts";
+import { type Child, element, fill, heading, link, notice, showStep } from "../element.ts";
 import { form } from "../form.ts";
 import { pathAfterLogin } from "../link-token.ts";
 import { outboxHint } from "../outbox-hint.ts";
@@ -27,7 +27,7 @@ export async function logInPage(_id: number): Promise<readonly Child[]> {
     onSubmit: async (body) => {
       const answer = await ouvira.POST("/api/auth/login/", { body });
       if ("requires_2fa" in answer) {
-        fill(step, secondFactor(answer.session_id, answer.method));
+        showStep(step, secondFactor(answer.session_id, answer.method));
         return;
       }
       await ouvira.keepTokens(answer.tokens);
@@ -70,7 +70,7 @@ function secondFactor(sessionId: string, method: "totp" | "sms"): HTMLElement {
     answers.replaceChildren(notice(message));
   });
   const toBackup = button("Use a backup code", async () => {
-    fill(step, backupForm(sessionId));
+    showStep(step, backupForm(sessionId));
   });
   const isSms = method === "sms";
   fill(step, code, isSms && outboxHint(), isSms && resend, toBackup, answers);

@@ -1,6 +1,6 @@
 import { ouvira } from "../api.ts";
 import { button } from "../button.ts";
-import { type Child, element, fill, heading, link, notice } from "../element.ts";
+import { type Child, element, heading, link, notice, showStep } from "../element.ts";
 import { form } from "../form.ts";
 import { pathAfterLogin } from "../link-token.ts";
 import { outboxHint } from "../outbox-hint.ts";
@@ -24,7 +24,7 @@ export async function signUpPage(): Promise<readonly Child[]> {
     submit: "Send me a code",
     onSubmit: async (values) => {
       const { primary_mobile: phone } = await ouvira.POST("/api/auth/signup/", { body: values });
-      fill(step, ...enterCode(step, phone));
+      showStep(step, ...enterCode(step, phone));
     },
   });
 
@@ -39,7 +39,7 @@ function enterCode(step: HTMLElement, phone: string): readonly Child[] {
     onSubmit: async ({ otp }) => {
       const body = { primary_mobile: phone, otp };
       const { verification_token } = await ouvira.POST("/api/auth/verify-otp/", { body });
-      fill(step, ...finish(phone, verification_token));
+      showStep(step, ...finish(phone, verification_token));
     },
   });
   const answers = element("div");
