@@ -180,7 +180,7 @@ describe.skipIf(!hasChromium)("the example application", () => {
   test("sets a password that was forgotten", async () => {
     const { page } = charles;
     await page.getByRole("button", { name: "Log out" }).click();
-    await page.getByRole("link", { name: "You forgot the password?" }).click();
+    await page.getByRole("link", { name: "Forgot your password?" }).click();
     await page.getByLabel("E-mail address or mobile number").fill("charles@corp.example");
     await page.getByRole("button", { name: "Send me a link" }).click();
     await page.goto(await linkTo("charles@corp.example", "reset-password"));

@@ -36,8 +36,8 @@ export async function logInPage(_id: number): Promise<readonly Child[]> {
   });
   step.append(
     password,
-    element("p", {}, link("/forgot-password", "You forgot the password?")),
-    element("p", {}, "You are new here? ", link("/sign-up", "Sign up")),
+    element("p", {}, link("/forgot-password", "Forgot your password?")),
+    element("p", {}, "New here? ", link("/sign-up", "Sign up")),
   );
   return [heading("Log in"), step];
 }

@@ -28,7 +28,7 @@ export async function signUpPage(): Promise<readonly Child[]> {
     },
   });
 
-  step.append(begin, element("p", {}, "You have an account already? ", link("/log-in", "Log in")));
+  step.append(begin, element("p", {}, "Already have an account? ", link("/log-in", "Log in")));
   return [heading("Sign up"), step];
 }
 
