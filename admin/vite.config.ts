@@ -1,6 +1,9 @@
 import react from "@vitejs/plugin-react";
 import { defineConfig } from "vite";
 
+// Whatever runs the build: what is built is what is shipped.
+process.env["NODE_ENV"] = "production";
+
 export default defineConfig({
   base: "/admin/",
   plugins: [react()],

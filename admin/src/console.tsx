@@ -26,14 +26,17 @@ import { theme } from "./theme.ts";
 /** How often a read is tried again by itself. */
 const RETRIES = 2;
 
+/** How long an answer is taken for the next question too. */
+const FRESH_MS = 3_000;
+
 const queryClient = new QueryClient({
   defaultOptions: {
     queries: {
       // Only where the server was not there: what it refused it refuses again, and counts.
       retry: (failures, error) =>
         failures < RETRIES && error instanceof ApiError && error.code === "unreachable",
-      // Pages of one view ask for the same names.
-      staleTime: 5_000,
+      // Parts of one page ask for the same names. A row that a list brought along may lack fields.
+      staleTime: ({ queryKey }) => (queryKey[1] === "getOne" ? 0 : FRESH_MS),
       refetchOnWindowFocus: false,
     },
   },

@@ -85,7 +85,10 @@ export const theme: RaThemeOptions = {
     RaToolbar: { styleOverrides: { root: { backgroundColor: "transparent" } } },
     RaSimpleList: { styleOverrides: { root: { "& .RaSimpleList-tertiary": { opacity: 1 } } } },
     MuiTableCell: {
-      styleOverrides: { head: { fontWeight: 600, color: "#5b6675", whiteSpace: "nowrap" } },
+      styleOverrides: {
+        head: { fontWeight: 600, color: "#5b6675", whiteSpace: "nowrap" },
+        body: { "& time": { whiteSpace: "nowrap" } },
+      },
     },
   },
 };

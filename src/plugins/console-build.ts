@@ -60,8 +60,7 @@ export class ConsoleBuild {
     const child = spawn(process.execPath, [findVite() ?? "", "build", "--logLevel", "warn"], {
       cwd: this.#folder,
       stdio: ["ignore", "pipe", "pipe"],
-      // Whatever this process is: the console is built as it is shipped.
-      env: { ...process.env, NODE_ENV: "production", NO_COLOR: "1" },
+      env: { ...process.env, NO_COLOR: "1" },
     });
     let output = "";
     const keep = (chunk: Buffer) =>

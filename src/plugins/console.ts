@@ -4,19 +4,13 @@ import path from "node:path";
 import { promisify } from "node:util";
 import { gzip } from "node:zlib";
 import type { FastifyPluginAsync, FastifyReply, FastifyRequest } from "fastify";
+import type { Config } from "../config.ts";
 import { AppError } from "../errors.ts";
 import { CONSOLE_DIR } from "../paths.ts";
-import type { Services } from "../services.ts";
 import { ConsoleBuild } from "./console-build.ts";
 import { waitingPage } from "./console-waiting-page.ts";
 import { type ContentSecurityPolicy, securityHeaders } from "./security-headers.ts";
 
-/** What Vite writes: the page, and beside it the files it loads, whose names hold a hash of what is in them. */
-const BUILT_DIR = path.join(CONSOLE_DIR, "dist");
-const ASSETS_DIR = path.join(BUILT_DIR, "assets");
-
-/** Where the page has the nonce of its styles; see admin/index.html. */
-const NONCE_PLACEHOLDER = "{{style-nonce}}";
 const NONCE_BYTES = 16;
 
 /** A name that says what is in the file is never used for something else. */
@@ -38,21 +32,29 @@ interface Asset {
   readonly gzipped: Buffer | undefined;
 }
 
+interface ConsoleOptions {
+  readonly services: { readonly config: Pick<Config, "appEnv"> };
+  /** Of the console's package. */
+  readonly folder?: string;
+}
+
 /**
  * The operators' console at `/admin/`: a page and its files, all from this server. From source with
  * APP_ENV=local it is built when it is first asked for, and again when its sources are newer.
  */
-export const consoleRoutes: FastifyPluginAsync<{ services: Services }> = async (
+export const consoleRoutes: FastifyPluginAsync<ConsoleOptions> = async (
   app,
-  { services: { config } },
+  { services: { config }, folder = CONSOLE_DIR },
 ) => {
+  // What Vite writes: the page, and files it loads, whose names hold a hash of what is in them.
+  const built = path.join(folder, "dist");
   const isProduction = config.appEnv === "production";
   const build =
     config.appEnv === "local" && ConsoleBuild.isPossible
-      ? new ConsoleBuild(CONSOLE_DIR, app.log)
+      ? new ConsoleBuild(folder, app.log)
       : undefined;
   if (build) app.addHook("onClose", () => build.stop());
-  const assets = new AssetFolder(ASSETS_DIR);
+  const assets = new AssetFolder(path.join(built, "assets"));
   const options = { config: { guard: "public" }, schema: { hide: true } } as const;
 
   app.get("/admin/", options, async (request, reply) => {
@@ -63,15 +65,20 @@ export const consoleRoutes: FastifyPluginAsync<{ services: Services }> = async (
       .type("text/html; charset=utf-8");
     const state = build?.state();
     if (state && state.name !== "ready") return reply.send(waitingPage(state, nonce));
-    const page = await readPage();
+    const page = await readPage(built);
     if (page === undefined) {
-      request.log.warn(`There is no console in ${BUILT_DIR}: npm run build makes it`);
+      request.log.warn(`There is no console in ${built}: npm run build makes it`);
       throw new AppError(
         "not_ready",
         "The console is not built here. Whoever runs this server makes it with npm run build.",
       );
     }
-    return reply.send(page.replaceAll(NONCE_PLACEHOLDER, nonce));
+    // What the page asks its server for: see admin/index.html.
+    return reply.send(
+      page
+        .replaceAll("{{style-nonce}}", nonce)
+        .replaceAll("{{second-factor}}", isProduction ? "compulsory" : "optional"),
+    );
   });
 
   app.get<{ Params: { name: string } }>("/admin/assets/:name", options, async (request, reply) => {
@@ -99,9 +106,9 @@ function consolePolicy(nonce: string): ContentSecurityPolicy {
   };
 }
 
-async function readPage(): Promise<string | undefined> {
+async function readPage(built: string): Promise<string | undefined> {
   try {
-    return await readFile(path.join(BUILT_DIR, "index.html"), "utf8");
+    return await readFile(path.join(built, "index.html"), "utf8");
   } catch {
     return undefined;
   }

@@ -1,5 +1,5 @@
+import { IS_SECOND_FACTOR_COMPULSORY } from "../page-facts.ts";
 import { operatorSession, sessionOf, type Tokens } from "./operator-session.ts";
-import { ApiError } from "./problem.ts";
 import { callPlatform } from "./requests.ts";
 
 /** What comes after the password. */
@@ -18,18 +18,7 @@ export async function logIn(email: string, password: string): Promise<AfterPassw
   >("POST", "login/", { email, password });
   if (!("tokens" in answer)) return { next: "code", challenge: answer.session_id };
   operatorSession.set(sessionOf(answer.tokens, { email, hasSecondFactor: false }));
-  return { next: (await needsEnrolment()) ? "enrolment" : "done" };
-}
-
-/** Whether the server lets an operator without a second factor do nothing but turn it on. */
-async function needsEnrolment(): Promise<boolean> {
-  try {
-    await callPlatform("GET", "tenants/?page_size=1");
-    return false;
-  } catch (error) {
-    if (error instanceof ApiError && error.code === "permission_denied") return true;
-    throw error;
-  }
+  return { next: IS_SECOND_FACTOR_COMPULSORY ? "enrolment" : "done" };
 }
 
 /** Second step of a login. @throws ApiError */

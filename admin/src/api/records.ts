@@ -73,17 +73,21 @@ export interface CompanySettings {
   feature_flags: Record<string, unknown>;
 }
 
-export interface Company {
+/** What a list has of a company. */
+export interface CompanyListItem {
   id: number;
   name: string;
+  status: "active" | "deactivated" | "deleted";
+  is_parent_company: boolean;
+  created_at: string;
+}
+
+export interface Company extends CompanyListItem {
   description: string;
   address: string;
-  status: "active" | "deactivated" | "deleted";
   create_by: number;
   parent_company: number | null;
-  is_parent_company: boolean;
   settings: CompanySettings;
-  created_at: string;
   updated_at: string;
 }
 

@@ -27,18 +27,28 @@ export async function callPlatform<T>(method: Method, path: string, body?: objec
   }
 }
 
+const UNAUTHORIZED = 401;
+
 /**
- * Calls `/api/<path>` of the tenant that the operator has stepped into.
+ * Calls `/api/<path>` of the tenant that the operator has stepped into. A token that is refused has ended,
+ * whatever this machine's clock says.
  *
  * @throws ApiError
  */
 export async function callTenant<T>(method: Method, path: string, body?: object): Promise<T> {
   const support = supportSession.get();
   if (!support) {
-    throw new ApiError("tenant", 401, "no_support_session", "Step into a tenant first.");
+    throw new ApiError("tenant", UNAUTHORIZED, "no_support_session", "Step into a tenant first.");
   }
   const headers = { authorization: `Bearer ${support.access}`, "x-tenant": support.subdomain };
-  return call<T>("tenant", method, path, headers, body);
+  try {
+    return await call<T>("tenant", method, path, headers, body);
+  } catch (error) {
+    const isOver = error instanceof ApiError && error.status === UNAUTHORIZED;
+    if (isOver && supportSession.get() === support)
+      supportSession.set({ ...support, expiresAt: 0 });
+    throw error;
+  }
 }
 
 function platformHeaders(): Record<string, string> {

@@ -7,7 +7,7 @@ import {
   TextField,
   useRecordContext,
 } from "react-admin";
-import type { Company } from "../api/records.ts";
+import type { Company, CompanyListItem } from "../api/records.ts";
 import { callTenant } from "../api/requests.ts";
 import { useCanWrite } from "../api/support-session.ts";
 import { Facts } from "../shared/facts.tsx";
@@ -22,13 +22,13 @@ import { ListInTenant } from "../support/list-in-tenant.tsx";
 import { CompanySettingsPanel } from "./company-settings.tsx";
 
 const FILTERS = [<SearchInput key="search" source="search" alwaysOn />];
-const Column = DataTable.Col<Company>;
+const Column = DataTable.Col<CompanyListItem>;
 
 /** The companies of the tenant. */
 export function CompanyList() {
   return (
     <ListInTenant title="Companies" filters={FILTERS}>
-      <Rows<Company>
+      <Rows<CompanyListItem>
         isOpened
         short={{
           primary: ({ name }) => name,
@@ -76,10 +76,11 @@ export function CompanyShow() {
 }
 
 function CompanyPage() {
-  const company = useRecordContext<Company>();
+  const company = useRecordContext<CompanyListItem | Company>();
   const canWrite = useCanWrite();
   useDocumentTitle(company?.name);
-  if (!company) return null;
+  // At first it may be the row of a list, until the whole is there.
+  if (!company || !("settings" in company)) return null;
   return (
     <>
       <Panel title={company.name} actions={canWrite && <CompanyButtons company={company} />}>

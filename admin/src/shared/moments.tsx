@@ -7,7 +7,7 @@ const FORMAT = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeSty
 export function Moment({ at }: { readonly at: string | null | undefined }) {
   if (at === null || at === undefined) return NOTHING;
   return (
-    <time dateTime={at} title={at} style={{ whiteSpace: "nowrap" }}>
+    <time dateTime={at} title={at}>
       {momentText(at)}
     </time>
   );
