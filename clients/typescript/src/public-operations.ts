@@ -5,7 +5,6 @@ export const PUBLIC_OPERATIONS: ReadonlySet<string> = new Set([
   "get /",
   "get /healthz",
   "get /readyz",
-  "get /metrics",
   "post /api/platform/login/",
   "post /api/platform/login-2fa-verify-code/",
   "post /api/platform/token/refresh/",

@@ -7,7 +7,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** The service answers */
+        /**
+         * See whether the service answers
+         * @description For whoever opens the address: says that there is a service, and no more.
+         */
         get: operations["getRoot"];
         put?: never;
         post?: never;
@@ -24,7 +27,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** The process is alive */
+        /**
+         * See whether the process is alive
+         * @description For whoever restarts processes: it asks nobody, so that an outage of the database restarts nothing.
+         */
         get: operations["getHealth"];
         put?: never;
         post?: never;
@@ -42,8 +48,8 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * The service can do its work
-         * @description 503 `not_ready` while the database cannot be reached or its registry is not migrated.
+         * See whether the service can do its work
+         * @description For load balancers. 503 `not_ready` while the database cannot be reached or its registry is not migrated.
          */
         get: operations["getReadiness"];
         put?: never;
@@ -62,7 +68,7 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Figures for monitors
+         * Get figures for monitors
          * @description In Prometheus' text format. Where METRICS_TOKEN is set it is sent as `Authorization: Bearer <token>`; in production the path does not exist without it.
          */
         get: operations["getMetrics"];
@@ -104,7 +110,7 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Second step of an operator's login
+         * Finish an operator's login with a code
          * @description A code of the authenticator app; each is accepted once. Five wrong ones in a row and none is accepted for 30 minutes. Counted by the limit *login*.
          */
         post: operations["verifyOperatorLoginCode"];
@@ -144,7 +150,7 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Log out
+         * Log out as an operator
          * @description The login ends at once, with every support token of the operator.
          */
         post: operations["logOutOperator"];
@@ -184,7 +190,7 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Turn the second factor on with its first code
+         * Turn an operator's second factor on with its first code
          * @description From now on every login asks for a code.
          */
         post: operations["confirmOperatorSecondFactor"];
@@ -202,13 +208,13 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * All tenants
+         * List all tenants
          * @description Oldest first. `search` finds parts of names, subdomains and domains.
          */
         get: operations["listTenants"];
         put?: never;
         /**
-         * Make a tenant
+         * Create a tenant
          * @description With its schema, role, tables and owner: all of it or nothing. Without a password for the owner the answer has a link to set one, this once.
          */
         post: operations["createTenant"];
@@ -226,7 +232,7 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * One tenant
+         * Get a tenant
          * @description With how far its schema is.
          */
         get: operations["getTenant"];
@@ -244,6 +250,26 @@ export interface paths {
          * @description A new subdomain holds at once; links that were sent name the old one, which another tenant can take.
          */
         patch: operations["changeTenant"];
+        trace?: never;
+    };
+    "/api/platform/tenants/{id}/usage/": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * How much there is of a tenant
+         * @description Counted when it is asked for, at most 5 seconds a statement. Log entries are estimated.
+         */
+        get: operations["getTenantUsage"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
         trace?: never;
     };
     "/api/platform/tenants/{id}/suspend/": {
@@ -277,7 +303,7 @@ export interface paths {
         put?: never;
         /**
          * Let a tenant work again
-         * @description Whether it was suspended, read-only or to be deleted.
+         * @description Takes it back to `active`, whether it was suspended, read-only or about to be deleted.
          */
         post: operations["activateTenant"];
         delete?: never;
@@ -297,7 +323,7 @@ export interface paths {
         put?: never;
         /**
          * Make a tenant read-only
-         * @description Every change is answered 403 `tenant_read_only`, logins included.
+         * @description Every request that changes something is answered 403 `tenant_read_only`, logins included.
          */
         post: operations["makeTenantReadOnly"];
         delete?: never;
@@ -314,7 +340,7 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * How far the tenants' schemas are
+         * List how far the tenants' schemas are
          * @description The ledger, failures first.
          */
         get: operations["listMigrations"];
@@ -336,7 +362,7 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * A token to act in a tenant
+         * Make a token to act in a tenant
          * @description For 15 minutes, in this tenant alone, as an admin of it; it reads only unless `write` is asked for. The tenant's security log says so, with the reason, and names the operator wherever something is changed. It ends with the operator's logout.
          */
         post: operations["createSupportToken"];
@@ -354,13 +380,13 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * A tenant's domains
+         * List a tenant's domains
          * @description The primary first; those that wait have the TXT record that they wait for.
          */
         get: operations["listTenantDomains"];
         put?: never;
         /**
-         * Note a domain for a tenant
+         * Add a domain to a tenant
          * @description It names the tenant once it is verified: make the TXT record of the answer, then verify.
          */
         post: operations["addTenantDomain"];
@@ -401,7 +427,7 @@ export interface paths {
         put?: never;
         post?: never;
         /**
-         * Take a domain from a tenant
+         * Remove a domain from a tenant
          * @description It names nobody from now on; the next one becomes the primary.
          */
         delete: operations["removeTenantDomain"];
@@ -420,7 +446,7 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Begin a sign-up
+         * Sign up: begin
          * @description Sends a code of six digits by SMS, good for 10 minutes. The answer is the same whether or not the number has an account; one that has gets a message that says so, and no code. Counted by the limit *OTP send*.
          */
         post: operations["signUp"];
@@ -440,8 +466,8 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Enter the code
-         * @description Answers with the proof that finishes the sign-up. After three wrong codes from one network it can enter none, and get none, for this number for 15 minutes. Counted by the limit *OTP verify*.
+         * Sign up: enter the code
+         * @description The code proves that the number is the caller's; `verification_token` carries that proof to `finalize-signin/`. After three wrong codes from one network, that network can neither enter nor get a code for this number for 15 minutes. Counted by the limit *OTP verify*.
          */
         post: operations["verifyOtp"];
         delete?: never;
@@ -460,7 +486,7 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Ask for another code
+         * Sign up: ask for another code
          * @description The older code stops working. The same answer for numbers that never signed up. Counted by the limit *OTP send*.
          */
         post: operations["resendOtp"];
@@ -480,10 +506,10 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Finish a sign-up
+         * Sign up: finish
          * @description Needs the proof that the number was verified, and logs the new user in. A link to verify the e-mail address goes out. An address somebody claimed but did not verify within 24 hours can be taken. Counted by the limit *finalize*.
          */
-        post: operations["finalizeSignup"];
+        post: operations["finalizeSignUp"];
         delete?: never;
         options?: never;
         head?: never;
@@ -520,7 +546,7 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Second step of a login: a code
+         * Finish a login with a code
          * @description A code of the authenticator app or the SMS. Each is accepted once. Five wrong ones in a row, backup codes and other logins included, and none is accepted for 30 minutes. Counted by the limit *OTP verify*.
          */
         post: operations["verifyLoginCode"];
@@ -540,7 +566,7 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Second step of a login: another SMS
+         * Ask for another code by SMS during a login
          * @description The older code stops working; wrong codes stay counted. Counted by the limit *OTP send*.
          */
         post: operations["resendLoginCode"];
@@ -560,7 +586,7 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Second step of a login: a backup code
+         * Finish a login with a backup code
          * @description Each works once. Wrong ones count with wrong codes of the app and the SMS. Counted by the limit *OTP verify*.
          */
         post: operations["verifyLoginBackupCode"];
@@ -660,7 +686,7 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Ask for an SMS to confirm a change with
+         * Ask for a code by SMS, to confirm a change with
          * @description For users whose codes come by SMS: to confirm the number again, or before `settings_disable-2fa/`. The older code stops working. Counted by the limit *OTP send*.
          */
         post: operations["sendSecondFactorCode"];
@@ -723,7 +749,7 @@ export interface paths {
          * Ask for a link to set a new password
          * @description The answer is the same for unknown accounts. The link goes to the verified e-mail address; without one by SMS, unless codes by SMS are the second factor. It works once, for 30 minutes, and leads to FRONTEND_URL. Counted by the limit *finalize*.
          */
-        post: operations["forgotPassword"];
+        post: operations["requestPasswordReset"];
         delete?: never;
         options?: never;
         head?: never;
@@ -778,7 +804,7 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * The users of the tenant, or of a company
+         * List the users of the tenant, or of a company
          * @description By name. The tenant's admins see everybody; with `company`, whoever holds `members.view` there sees its members. `search` finds parts of names, e-mail addresses and phone numbers. Needs `members.view` in the company.
          */
         get: operations["listUsers"];
@@ -798,8 +824,8 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * One user of the tenant
-         * @description What admins see of a user. For the tenant's admins.
+         * Get a user of the tenant
+         * @description As the list of users shows them. For the tenant's admins.
          */
         get: operations["getUser"];
         put?: never;
@@ -842,12 +868,12 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * The caller's own account
+         * Get the caller's own account
          * @description Says what is verified and whether a second factor is on.
          */
         get: operations["getProfile"];
         /**
-         * Replace what the caller may change
+         * Replace what can be changed of the caller's account
          * @description Another e-mail address needs `current_password`; the present one stays until the link sent to the new one is followed. The answer does not tell whether the new one belongs to somebody else.
          */
         put: operations["replaceProfile"];
@@ -870,7 +896,7 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Whether the access token works, and until when
+         * Test whether the access token works, and until when
          * @description For clients that want to know before they need it. Answers whose token it is.
          */
         get: operations["testSession"];
@@ -930,8 +956,8 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * The caller's live logins
-         * @description The last used first, 100 at most.
+         * List the caller's live logins
+         * @description The last used first, 100 at most. `current` marks the one that asks.
          */
         get: operations["listSessions"];
         put?: never;
@@ -970,7 +996,7 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * A company's settings
+         * Get a company's settings
          * @description For its members.
          */
         get: operations["getCompanySettings"];
@@ -998,18 +1024,18 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * A company's logo
+         * Get a company's logo
          * @description For its members. `If-None-Match` with the `ETag` of an earlier answer gives 304 while the logo is the same.
          */
         get: operations["getCompanyLogo"];
         /**
-         * Give a company a logo
+         * Replace a company's logo
          * @description The bytes of a PNG, JPEG or WebP image, at most 524,288. What they are is found out from the bytes, whatever `Content-Type` says. Needs `company.update` in the company.
          */
         put: operations["replaceCompanyLogo"];
         post?: never;
         /**
-         * Take a company's logo away
+         * Delete a company's logo
          * @description The company has none then. Needs `company.update` in the company.
          */
         delete: operations["deleteCompanyLogo"];
@@ -1026,13 +1052,13 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * The companies that the caller belongs to
+         * List the companies that the caller belongs to
          * @description An admin of the tenant sees all of them. `search` finds parts of names; `parent` gives the companies directly below one.
          */
         get: operations["listCompanies"];
         put?: never;
         /**
-         * Make a company
+         * Create a company
          * @description The caller becomes its Owner. A company can be put below another that the caller may change; rights do not pass from one to the other.
          */
         post: operations["createCompany"];
@@ -1050,7 +1076,7 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * A company
+         * Get a company
          * @description For its members and the tenant's admins; it does not exist for others.
          */
         get: operations["getCompany"];
@@ -1082,7 +1108,7 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * The companies below one, at any depth
+         * List the companies below one, at any depth
          * @description Nearest first, as far as the caller belongs to them.
          */
         get: operations["listSubsidiaries"];
@@ -1102,7 +1128,7 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * The catalogue of permissions
+         * List the catalogue of permissions
          * @description By code. `search` finds parts of codes and descriptions.
          */
         get: operations["listPermissions"];
@@ -1126,26 +1152,26 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * A permission
-         * @description Of the catalogue, built-in or added.
+         * Get a permission
+         * @description One of the catalogue, built-in or added.
          */
         get: operations["getPermission"];
         /**
          * Replace what can be changed of a permission
-         * @description Built-in ones stay as they are. For the tenant's admins.
+         * @description Built-in permissions stay as they are: 409. For the tenant's admins.
          */
         put: operations["replacePermission"];
         post?: never;
         /**
          * Delete a permission
-         * @description Roles neither allow nor deny it any more. Built-in ones stay. For the tenant's admins.
+         * @description Roles neither allow nor deny it any more. Built-in permissions stay: 409. For the tenant's admins.
          */
         delete: operations["deletePermission"];
         options?: never;
         head?: never;
         /**
          * Change a permission
-         * @description Built-in ones stay as they are. For the tenant's admins.
+         * @description Built-in permissions stay as they are: 409. For the tenant's admins.
          */
         patch: operations["changePermission"];
         trace?: never;
@@ -1158,7 +1184,7 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * The roles of the companies that the caller sees
+         * List roles
          * @description System roles first, then by company and name. `company` leaves its own and the system's.
          */
         get: operations["listRoles"];
@@ -1182,26 +1208,26 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * A role
+         * Get a role
          * @description A system role, or one of a company that the caller sees.
          */
         get: operations["getRole"];
         /**
          * Replace what can be changed of a role
-         * @description A system role stays as it is; a role stays in its company. Needs `roles.manage` in the company.
+         * @description A system role stays as it is, and a role stays in its company: 409 otherwise. Needs `roles.manage` in the company.
          */
         put: operations["replaceRole"];
         post?: never;
         /**
          * Delete a role
-         * @description One that no member has and nobody is invited to. Needs `roles.manage` in the company.
+         * @description Works for a role that no member has and nobody is invited to; 409 otherwise. Needs `roles.manage` in the company.
          */
         delete: operations["deleteRole"];
         options?: never;
         head?: never;
         /**
          * Change a role
-         * @description A system role stays as it is; a role stays in its company. Needs `roles.manage` in the company.
+         * @description A system role stays as it is, and a role stays in its company: 409 otherwise. Needs `roles.manage` in the company.
          */
         patch: operations["changeRole"];
         trace?: never;
@@ -1214,7 +1240,7 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * What roles allow and deny
+         * List what roles allow and deny
          * @description Of the companies that the caller sees, by role and code.
          */
         get: operations["listRolePermissions"];
@@ -1238,14 +1264,14 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * What a role says of a permission
+         * Get what a role says of a permission
          * @description For members of the company of the role.
          */
         get: operations["getRolePermission"];
         put?: never;
         post?: never;
         /**
-         * Take what a role says of a permission
+         * Delete what a role says of a permission
          * @description Nobody decides on a permission that they do not hold. Needs `roles.manage` in the company.
          */
         delete: operations["deleteRolePermission"];
@@ -1262,7 +1288,7 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Memberships
+         * List memberships
          * @description The caller's own, and those of the companies where they hold `members.view`.
          */
         get: operations["listMemberships"];
@@ -1286,12 +1312,12 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * A membership
+         * Get a membership
          * @description One's own, or with `members.view` in its company.
          */
         get: operations["getMembership"];
         /**
-         * Change a membership
+         * Replace what can be changed of a membership
          * @description Users choose their own primary company without the permission. Nobody changes a member who holds more; a company keeps an owner. Needs `members.manage` in the company.
          */
         put: operations["replaceMembership"];
@@ -1314,7 +1340,7 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Roles of members
+         * List the roles of members
          * @description The caller's own, and those of the companies where they hold `members.view`.
          */
         get: operations["listMembershipRoles"];
@@ -1338,7 +1364,7 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * A role of a member
+         * Get a role of a member
          * @description One's own, or with `members.view` in its company.
          */
         get: operations["getMembershipRole"];
@@ -1346,7 +1372,7 @@ export interface paths {
         post?: never;
         /**
          * Take a role from a member
-         * @description The member is notified. A company keeps an owner. Needs `members.manage` in the company.
+         * @description The member is notified. The last Owner of a company stays one: 409. Needs `members.manage` in the company.
          */
         delete: operations["deleteMembershipRole"];
         options?: never;
@@ -1362,8 +1388,8 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Invitations
-         * @description Of the companies where the caller may invite, newest first. Needs `invitations.manage` in the company.
+         * List invitations
+         * @description Those of the companies where the caller may invite, newest first. Needs `invitations.manage` in the company.
          */
         get: operations["listInvitations"];
         put?: never;
@@ -1406,19 +1432,19 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * An invitation
-         * @description Without its token. Needs `invitations.manage` in the company.
+         * Get an invitation
+         * @description The token is not in it: it was in the answer that made the invitation, and is in the e-mail. Needs `invitations.manage` in the company.
          */
         get: operations["getInvitation"];
         /**
          * Change a pending invitation
-         * @description Its role and when it ends: seven days from now unless said. The link stays good. Needs `invitations.manage` in the company.
+         * @description Gives it another role, and another end: seven days from now unless `expires_at` says otherwise. The link that was sent stays good. Needs `invitations.manage` in the company.
          */
         put: operations["replaceInvitation"];
         post?: never;
         /**
          * Delete an invitation
-         * @description Its link ends. Needs `invitations.manage` in the company.
+         * @description Its link stops working, and it answers 404 from then on. To keep it in the list, revoke it instead. Needs `invitations.manage` in the company.
          */
         delete: operations["deleteInvitation"];
         options?: never;
@@ -1437,7 +1463,7 @@ export interface paths {
         put?: never;
         /**
          * Revoke a pending invitation
-         * @description Its link ends; the invitation stays in the list. Needs `invitations.manage` in the company.
+         * @description Its link stops working; the invitation stays in the list, as `revoked`. Needs `invitations.manage` in the company.
          */
         post: operations["revokeInvitation"];
         delete?: never;
@@ -1457,7 +1483,7 @@ export interface paths {
         put?: never;
         /**
          * Send a pending invitation again
-         * @description With a new link, good for seven days; the older one ends. Needs `invitations.manage` in the company.
+         * @description The e-mail has a new link, good for seven days; the older one stops working. Needs `invitations.manage` in the company.
          */
         post: operations["resendInvitation"];
         delete?: never;
@@ -1474,7 +1500,7 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * What the caller may do in a company
+         * Get what the caller may do in a company
          * @description The codes to show or hide a button by. Owners, Admins and the tenant's admins hold every code; of the others' roles a denial wins over any grant.
          */
         get: operations["getMyPermissions"];
@@ -1494,7 +1520,7 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * What was changed
+         * List what was changed
          * @description In the companies where the caller holds `audit.view`; for the tenant's admins everywhere. Newest first. Needs `audit.view` in the company.
          */
         get: operations["listActivity"];
@@ -1514,7 +1540,7 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * What the caller changed
+         * List what the caller changed
          * @description In every company. Newest first.
          */
         get: operations["listOwnActivity"];
@@ -1534,7 +1560,7 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * What happened to an account
+         * List what happened to an account
          * @description The caller's own; for the tenant's admins anybody's. Newest first.
          */
         get: operations["listSecurityEntries"];
@@ -1554,7 +1580,7 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * The caller's notifications
+         * List the caller's notifications
          * @description Newest first, with the number of those that are not read.
          */
         get: operations["listNotifications"];
@@ -1624,7 +1650,10 @@ export interface components {
         ActivityEntry: {
             /** @example 3 */
             id: number;
-            /** @description Null: nobody who is known. */
+            /**
+             * @description Null: nobody who is known.
+             * @example 7
+             */
             user: number | null;
             /** @example ada@corp.io */
             user_display: string;
@@ -1747,6 +1776,7 @@ export interface components {
              */
             session_id: string;
         };
+        /** @description A page of the list. */
         CompaniesPage: {
             /**
              * @description Rows on all pages.
@@ -1775,7 +1805,9 @@ export interface components {
              * @example /api/company/3/logo/?v=9f86d081884c7d65
              */
             logo: string | null;
+            /** @example Makes everything. */
             description: string;
+            /** @example 1 Main Street, Cairo */
             address: string;
             /**
              * @description `active` and `deactivated` follow on each other; `deleted` follows on `deactivated`, by the Owner, and is the same as DELETE.
@@ -1787,14 +1819,24 @@ export interface components {
              * @example 7
              */
             create_by: number;
+            /**
+             * @description The company above; null at the top.
+             * @example null
+             */
             parent_company: number | null;
+            /**
+             * @description Whether others are to be put below it.
+             * @example true
+             */
             is_parent_company: boolean;
             settings: components["schemas"]["CompanySettings"];
             /** Format: date-time */
             created_at: string;
             /** Format: date-time */
             updated_at: string;
+            /** @example null */
             deleted_at: string | null;
+            /** @example false */
             is_deleted: boolean;
         };
         CompanyChange: {
@@ -1975,7 +2017,9 @@ export interface components {
             created_at: string;
             /** Format: date-time */
             updated_at: string;
+            /** @example null */
             deleted_at: string | null;
+            /** @example false */
             is_deleted: boolean;
             /**
              * @description What the link in the e-mail carries. Here once, nowhere later.
@@ -1986,26 +2030,47 @@ export interface components {
         CreatedPlatformTenant: {
             /** @example 3 */
             id: number;
+            /** @example Acme */
             name: string;
+            /** @example acme */
             subdomain: string;
-            /** @enum {string} */
+            /**
+             * @description `read_only`: changes are refused; `suspended`: every request is.
+             * @enum {string}
+             */
             status: "active" | "read_only" | "suspended";
-            /** @description Verified ones, the primary first. */
+            /**
+             * @description Verified ones, the primary first.
+             * @example [
+             *       "app.acme.example"
+             *     ]
+             */
             domains: string[];
             /**
              * @description In PostgreSQL.
              * @example t_3
              */
             schema: string;
-            /** @description The newest migration of its schema. */
+            /**
+             * @description The newest migration of its schema.
+             * @example 1790000220000_create-activity-logs
+             */
             version: string;
-            /** @enum {string} */
+            /**
+             * @example applied
+             * @enum {string}
+             */
             migration_state: "pending" | "running" | "applied" | "failed";
+            /**
+             * @description Why its last migration failed.
+             * @example null
+             */
             last_error: string | null;
             /** @description Whether its e-mails and SMS are sent. */
             sends_messages: boolean;
             /** @description For whoever bills: nothing ends by itself when it has passed. */
             paid_until: string | null;
+            /** @example false */
             on_trial: boolean;
             /**
              * @description Its own limits instead of the installation's.
@@ -2016,11 +2081,17 @@ export interface components {
             rate_limits: {
                 [key: string]: string;
             };
-            /** @description When it may be erased. */
+            /**
+             * @description When it may be erased.
+             * @example null
+             */
             delete_after: string | null;
             /** Format: date-time */
             created_at: string;
-            /** @description With which the owner sets a password, within 72 hours; answered once. */
+            /**
+             * @description With which the owner sets a password, within 72 hours; answered once.
+             * @example https://app.example.com/reset-password?tenant=acme#token=wq3nH6mVvH0Jt1b9sYx4cKfLr2eUaZpTgQdMiO8N5Rk
+             */
             password_link: string | null;
         };
         DetailAnswer: {
@@ -2082,7 +2153,7 @@ export interface components {
         FinalizeAnswer: {
             /**
              * @description A sentence for people; it may change.
-             * @example Done.
+             * @example Your account is ready.
              */
             message: string;
             tokens: components["schemas"]["Tokens"];
@@ -2127,7 +2198,9 @@ export interface components {
             created_at: string;
             /** Format: date-time */
             updated_at: string;
+            /** @example null */
             deleted_at: string | null;
+            /** @example false */
             is_deleted: boolean;
         };
         InvitationReplacement: {
@@ -2153,6 +2226,7 @@ export interface components {
              */
             expires_at?: string;
         };
+        /** @description A page of the list. */
         InvitationsPage: {
             /**
              * @description Rows on all pages.
@@ -2204,7 +2278,9 @@ export interface components {
              * @example +201001234567
              */
             primary_mobile: string;
+            /** @description False: no login is let in. */
             is_active: boolean;
+            /** @example false */
             is_tenant_admin: boolean;
             is_2fa_enabled: boolean;
             /** Format: date-time */
@@ -2229,7 +2305,7 @@ export interface components {
         Membership: {
             /** @example 3 */
             id: number;
-            /** @example 3 */
+            /** @example 7 */
             user: number;
             /** @example 3 */
             company: number;
@@ -2241,7 +2317,9 @@ export interface components {
             created_at: string;
             /** Format: date-time */
             updated_at: string;
+            /** @example null */
             deleted_at: string | null;
+            /** @example false */
             is_deleted: boolean;
         };
         MembershipReplacement: {
@@ -2265,7 +2343,7 @@ export interface components {
             user_company: {
                 /** @example 3 */
                 id: number;
-                /** @example 3 */
+                /** @example 7 */
                 user: number;
                 /** @example 3 */
                 company: number;
@@ -2284,9 +2362,12 @@ export interface components {
             created_at: string;
             /** Format: date-time */
             updated_at: string;
+            /** @example null */
             deleted_at: string | null;
+            /** @example false */
             is_deleted: boolean;
         };
+        /** @description A page of the list. */
         MembershipRolesPage: {
             /**
              * @description Rows on all pages.
@@ -2305,6 +2386,7 @@ export interface components {
             previous: string | null;
             results: components["schemas"]["MembershipRole"][];
         };
+        /** @description A page of the list. */
         MembershipsPage: {
             /**
              * @description Rows on all pages.
@@ -2336,12 +2418,20 @@ export interface components {
              * @example 3
              */
             id: number;
+            /** @example acme */
             subdomain: string;
+            /** @example 1790000220000_create-activity-logs */
             version: string;
-            /** @enum {string} */
+            /**
+             * @example applied
+             * @enum {string}
+             */
             state: "pending" | "running" | "applied" | "failed";
+            /** @example 1 */
             attempts: number;
+            /** @example null */
             last_error: string | null;
+            /** @example 41 */
             duration_ms: number;
             /** Format: date-time */
             updated_at: string;
@@ -2363,7 +2453,10 @@ export interface components {
              */
             previous: string | null;
             results: components["schemas"]["MigrationLedgerEntry"][];
-            /** @description The newest migration of this release. */
+            /**
+             * @description The newest migration of this release.
+             * @example 1790000220000_create-activity-logs
+             */
             release: string;
             /**
              * @description Tenants that are not of it.
@@ -2427,7 +2520,7 @@ export interface components {
             expires_at?: string;
         };
         NewMembership: {
-            /** @example 3 */
+            /** @example 7 */
             user: number;
             /** @example 3 */
             company: number;
@@ -2540,6 +2633,7 @@ export interface components {
             id: number;
             /** @example You are Accountant of Acme Ltd now. */
             message: string;
+            /** @example false */
             read: boolean;
             /** Format: date-time */
             created_at: string;
@@ -2564,21 +2658,29 @@ export interface components {
             /** @example 1 */
             unread_count: number;
         };
+        /** @description The password was right; a code is still to come. */
+        OperatorChallengeAnswer: {
+            /** @constant */
+            requires_2fa: true;
+            /**
+             * @description For the second step, within 10 minutes.
+             * @example wq3nH6mVvH0Jt1b9sYx4cKfLr2eUaZpTgQdMiO8N5Rk
+             */
+            session_id: string;
+        };
         OperatorEnrolmentAnswer: {
             /**
              * @description In base32; shown once.
-             * @example JBSWY3DPEHPK3PXP
+             * @example JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP
              */
             secret: string;
-            /** @description The `otpauth://` URI that apps read from a QR code. */
+            /**
+             * @description The `otpauth://` URI that apps read from a QR code.
+             * @example otpauth://totp/Ouvira:ops%40corp.io?issuer=Ouvira&secret=JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP
+             */
             qr_code: string;
         };
-        OperatorLoginAnswer: components["schemas"]["OperatorTokens"] | {
-            /** @constant */
-            requires_2fa: true;
-            /** @description For the second step, within 10 minutes. */
-            session_id: string;
-        };
+        OperatorLoginAnswer: components["schemas"]["OperatorTokens"] | components["schemas"]["OperatorChallengeAnswer"];
         OperatorLoginRequest: {
             /** @example ada@corp.io */
             email: string;
@@ -2595,6 +2697,7 @@ export interface components {
              */
             password: string;
         };
+        /** @description The login is done. */
         OperatorTokens: {
             tokens: components["schemas"]["Tokens"];
         };
@@ -2606,7 +2709,7 @@ export interface components {
             current_password: string;
             /**
              * @description 8 to 128 characters of any script.
-             * @example correct horse battery staple
+             * @example no horse needs this staple
              */
             new_password: string;
         };
@@ -2622,7 +2725,7 @@ export interface components {
             token: string;
             /**
              * @description 8 to 128 characters of any script.
-             * @example correct horse battery staple
+             * @example no horse needs this staple
              */
             password: string;
         };
@@ -2636,13 +2739,18 @@ export interface components {
             module: string;
             /** @example Export reports as CSV. */
             description: string;
-            /** @description Asked for by this service; cannot be changed. */
+            /**
+             * @description Asked for by this service; cannot be changed.
+             * @example false
+             */
             is_built_in: boolean;
             /** Format: date-time */
             created_at: string;
             /** Format: date-time */
             updated_at: string;
+            /** @example null */
             deleted_at: string | null;
+            /** @example false */
             is_deleted: boolean;
         };
         PermissionChange: {
@@ -2673,6 +2781,7 @@ export interface components {
             /** @example Export reports as CSV. */
             description: string;
         };
+        /** @description A page of the list. */
         PermissionsPage: {
             /**
              * @description Rows on all pages.
@@ -2694,12 +2803,20 @@ export interface components {
         PlatformDomain: {
             /** @example 3 */
             id: number;
+            /** @example app.acme.example */
             domain: string;
+            /**
+             * @description One of the verified is the primary.
+             * @example false
+             */
             is_primary: boolean;
+            /** @example null */
             verified_at: string | null;
             /** @description The TXT record to make; null once it is verified. */
             record: {
+                /** @example _ouvira.app.acme.example */
                 name: string;
+                /** @example ouvira-verification=6Yw1Jk0m4nPq */
                 value: string;
             } | null;
         };
@@ -2707,26 +2824,47 @@ export interface components {
         PlatformTenant: {
             /** @example 3 */
             id: number;
+            /** @example Acme */
             name: string;
+            /** @example acme */
             subdomain: string;
-            /** @enum {string} */
+            /**
+             * @description `read_only`: changes are refused; `suspended`: every request is.
+             * @enum {string}
+             */
             status: "active" | "read_only" | "suspended";
-            /** @description Verified ones, the primary first. */
+            /**
+             * @description Verified ones, the primary first.
+             * @example [
+             *       "app.acme.example"
+             *     ]
+             */
             domains: string[];
             /**
              * @description In PostgreSQL.
              * @example t_3
              */
             schema: string;
-            /** @description The newest migration of its schema. */
+            /**
+             * @description The newest migration of its schema.
+             * @example 1790000220000_create-activity-logs
+             */
             version: string;
-            /** @enum {string} */
+            /**
+             * @example applied
+             * @enum {string}
+             */
             migration_state: "pending" | "running" | "applied" | "failed";
+            /**
+             * @description Why its last migration failed.
+             * @example null
+             */
             last_error: string | null;
             /** @description Whether its e-mails and SMS are sent. */
             sends_messages: boolean;
             /** @description For whoever bills: nothing ends by itself when it has passed. */
             paid_until: string | null;
+            /** @example false */
             on_trial: boolean;
             /**
              * @description Its own limits instead of the installation's.
@@ -2737,7 +2875,10 @@ export interface components {
             rate_limits: {
                 [key: string]: string;
             };
-            /** @description When it may be erased. */
+            /**
+             * @description When it may be erased.
+             * @example null
+             */
             delete_after: string | null;
             /** Format: date-time */
             created_at: string;
@@ -2766,6 +2907,37 @@ export interface components {
                 [key: string]: string | null;
             };
         };
+        PlatformTenantUsage: {
+            /** @example 41 */
+            users: number;
+            /**
+             * @description Logged in within 30 days, or using a login.
+             * @example 12
+             */
+            active_users: number;
+            /** @example 3 */
+            companies: number;
+            /** @example 2 */
+            pending_invitations: number;
+            /**
+             * @description From the ids, which have gaps: about as many.
+             * @example 5310
+             */
+            activity_entries: number;
+            /**
+             * @description From the ids, which have gaps: about as many.
+             * @example 5310
+             */
+            security_entries: number;
+            /**
+             * @description Of its tables, with their indexes.
+             * @example 1441792
+             */
+            bytes: number;
+            /** @description Of any of its users. */
+            last_login: string | null;
+        };
+        /** @description A page of the list. */
         PlatformTenantsPage: {
             /**
              * @description Rows on all pages.
@@ -2877,13 +3049,18 @@ export interface components {
             desc: string;
             /** @description Null: a system role, for every company. */
             company: number | null;
-            /** @description Cannot be changed. */
+            /**
+             * @description Cannot be changed.
+             * @example false
+             */
             is_system_role: boolean;
             /** Format: date-time */
             created_at: string;
             /** Format: date-time */
             updated_at: string;
+            /** @example null */
             deleted_at: string | null;
+            /** @example false */
             is_deleted: boolean;
         };
         RoleChange: {
@@ -2916,9 +3093,12 @@ export interface components {
             created_at: string;
             /** Format: date-time */
             updated_at: string;
+            /** @example null */
             deleted_at: string | null;
+            /** @example false */
             is_deleted: boolean;
         };
+        /** @description A page of the list. */
         RolePermissionsPage: {
             /**
              * @description Rows on all pages.
@@ -2951,6 +3131,7 @@ export interface components {
              */
             company: number;
         };
+        /** @description A page of the list. */
         RolesPage: {
             /**
              * @description Rows on all pages.
@@ -2973,7 +3154,10 @@ export interface components {
         SecurityEntry: {
             /** @example 3 */
             id: number;
-            /** @description Null: nobody who is known. */
+            /**
+             * @description Null: nobody who is known.
+             * @example 7
+             */
             user: number | null;
             /** @example ada@corp.io */
             user_display: string;
@@ -3071,7 +3255,7 @@ export interface components {
         SignupAnswer: {
             /**
              * @description A sentence for people; it may change.
-             * @example Done.
+             * @example We have sent a code by SMS.
              */
             message: string;
             /**
@@ -3091,6 +3275,7 @@ export interface components {
             /** @description Cloudflare Turnstile's answer. */
             cf_turnstile_response?: string;
         };
+        /** @description A page of the list. */
         SubsidiariesPage: {
             /**
              * @description Rows on all pages.
@@ -3127,11 +3312,14 @@ export interface components {
             is_parent_company: boolean;
             /** Format: date-time */
             created_at: string;
-            /** @example 3 */
+            /** @example 2 */
             parent_company: number;
         };
         SupportToken: {
-            /** @description Sent as Bearer token, with the tenant's X-Tenant. */
+            /**
+             * @description Sent as Bearer token, with the tenant's X-Tenant.
+             * @example eyJhbGciOiJIUzI1NiIsInR5cCI6ImF0K2p3dCJ9.eyJzdWIiOiI3In0.c2lnbmF0dXJl
+             */
             access: string;
             /**
              * @description Seconds.
@@ -3173,10 +3361,15 @@ export interface components {
             primary_mobile: string;
         };
         UserChange: {
-            /** @description False ends every login of the user. */
+            /**
+             * @description False ends every login of the user.
+             * @example false
+             */
             is_active?: boolean;
+            /** @description Whether the user administers the tenant. */
             is_tenant_admin?: boolean;
         };
+        /** @description A page of the list. */
         UsersPage: {
             /**
              * @description Rows on all pages.
@@ -3251,7 +3444,7 @@ export interface components {
         VerifyOtpAnswer: {
             /**
              * @description A sentence for people; it may change.
-             * @example Done.
+             * @example The number is verified. Finish the sign-up within 15 minutes.
              */
             message: string;
             /**
@@ -3328,6 +3521,24 @@ export interface operations {
                     };
                 };
             };
+            /** @description `bad_host` */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `headers_too_large` */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
         };
     };
     getHealth: {
@@ -3354,6 +3565,15 @@ export interface operations {
                         /** @enum {string} */
                         status: "ok";
                     };
+                };
+            };
+            /** @description `headers_too_large` */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -3393,6 +3613,15 @@ export interface operations {
                     };
                 };
             };
+            /** @description `headers_too_large` */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description `not_ready` */
             503: {
                 headers: {
@@ -3419,6 +3648,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    /**
+                     * @example # TYPE ouvira_shed_requests_total counter
+                     *     ouvira_shed_requests_total 0
+                     */
                     "text/plain": string;
                 };
             };
@@ -3458,15 +3691,6 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "tokens": {
-                     *         "access": "eyJhbGciOiJIUzI1NiIsInR5cCI6ImF0K2p3dCJ9.eyJzdWIiOiI3In0.c2lnbmF0dXJl",
-                     *         "refresh": "12.0.Q2hhbmdlcyB3aXRoIGVhY2ggdXNlIGFuZCBsb2dpbg",
-                     *         "expires_in": 3600
-                     *       }
-                     *     }
-                     */
                     "application/json": components["schemas"]["OperatorLoginAnswer"];
                 };
             };
@@ -3836,8 +4060,8 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "secret": "JBSWY3DPEHPK3PXP",
-                     *       "qr_code": "text"
+                     *       "secret": "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP",
+                     *       "qr_code": "otpauth://totp/Ouvira:ops%40corp.io?issuer=Ouvira&secret=JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP"
                      *     }
                      */
                     "application/json": components["schemas"]["OperatorEnrolmentAnswer"];
@@ -3943,7 +4167,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "message": "Done."
+                     *       "message": "The second factor is on."
                      *     }
                      */
                     "application/json": components["schemas"]["MessageAnswer"];
@@ -4027,20 +4251,24 @@ export interface operations {
         parameters: {
             query?: {
                 /**
-                 * @description From 1.
+                 * @description Which page, from 1.
                  * @example 1
                  */
                 page?: number;
                 /**
-                 * @description Rows of a page.
+                 * @description Rows of a page, 100 at most.
                  * @example 20
                  */
                 page_size?: number;
                 /**
-                 * @description Part of what is looked for.
+                 * @description Part of what is looked for, in upper or lower case.
                  * @example ada
                  */
                 search?: string;
+                /**
+                 * @description Only those of this status.
+                 * @example active
+                 */
                 status?: "active" | "read_only" | "suspended";
             };
             header?: never;
@@ -4063,23 +4291,23 @@ export interface operations {
                      *       "results": [
                      *         {
                      *           "id": 3,
-                     *           "name": "text",
-                     *           "subdomain": "text",
+                     *           "name": "Acme",
+                     *           "subdomain": "acme",
                      *           "status": "active",
                      *           "domains": [
-                     *             "text"
+                     *             "app.acme.example"
                      *           ],
                      *           "schema": "t_3",
-                     *           "version": "text",
-                     *           "migration_state": "pending",
-                     *           "last_error": "text",
+                     *           "version": "1790000220000_create-activity-logs",
+                     *           "migration_state": "applied",
+                     *           "last_error": null,
                      *           "sends_messages": true,
                      *           "paid_until": "2026-01-31T09:30:00.000Z",
-                     *           "on_trial": true,
+                     *           "on_trial": false,
                      *           "rate_limits": {
                      *             "authenticated": "5000/day"
                      *           },
-                     *           "delete_after": "2026-01-31T09:30:00.000Z",
+                     *           "delete_after": null,
                      *           "created_at": "2026-01-31T09:30:00.000Z"
                      *         }
                      *       ]
@@ -4187,25 +4415,25 @@ export interface operations {
                     /**
                      * @example {
                      *       "id": 3,
-                     *       "name": "text",
-                     *       "subdomain": "text",
+                     *       "name": "Acme",
+                     *       "subdomain": "acme",
                      *       "status": "active",
                      *       "domains": [
-                     *         "text"
+                     *         "app.acme.example"
                      *       ],
                      *       "schema": "t_3",
-                     *       "version": "text",
-                     *       "migration_state": "pending",
-                     *       "last_error": "text",
+                     *       "version": "1790000220000_create-activity-logs",
+                     *       "migration_state": "applied",
+                     *       "last_error": null,
                      *       "sends_messages": true,
                      *       "paid_until": "2026-01-31T09:30:00.000Z",
-                     *       "on_trial": true,
+                     *       "on_trial": false,
                      *       "rate_limits": {
                      *         "authenticated": "5000/day"
                      *       },
-                     *       "delete_after": "2026-01-31T09:30:00.000Z",
+                     *       "delete_after": null,
                      *       "created_at": "2026-01-31T09:30:00.000Z",
-                     *       "password_link": "text"
+                     *       "password_link": "https://app.example.com/reset-password?tenant=acme#token=wq3nH6mVvH0Jt1b9sYx4cKfLr2eUaZpTgQdMiO8N5Rk"
                      *     }
                      */
                     "application/json": components["schemas"]["CreatedPlatformTenant"];
@@ -4299,7 +4527,10 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
-                /** @example 7 */
+                /**
+                 * @description The id of the row.
+                 * @example 3
+                 */
                 id: number;
             };
             cookie?: never;
@@ -4315,23 +4546,23 @@ export interface operations {
                     /**
                      * @example {
                      *       "id": 3,
-                     *       "name": "text",
-                     *       "subdomain": "text",
+                     *       "name": "Acme",
+                     *       "subdomain": "acme",
                      *       "status": "active",
                      *       "domains": [
-                     *         "text"
+                     *         "app.acme.example"
                      *       ],
                      *       "schema": "t_3",
-                     *       "version": "text",
-                     *       "migration_state": "pending",
-                     *       "last_error": "text",
+                     *       "version": "1790000220000_create-activity-logs",
+                     *       "migration_state": "applied",
+                     *       "last_error": null,
                      *       "sends_messages": true,
                      *       "paid_until": "2026-01-31T09:30:00.000Z",
-                     *       "on_trial": true,
+                     *       "on_trial": false,
                      *       "rate_limits": {
                      *         "authenticated": "5000/day"
                      *       },
-                     *       "delete_after": "2026-01-31T09:30:00.000Z",
+                     *       "delete_after": null,
                      *       "created_at": "2026-01-31T09:30:00.000Z"
                      *     }
                      */
@@ -4423,7 +4654,10 @@ export interface operations {
             };
             header?: never;
             path: {
-                /** @example 7 */
+                /**
+                 * @description The id of the row.
+                 * @example 3
+                 */
                 id: number;
             };
             cookie?: never;
@@ -4439,23 +4673,23 @@ export interface operations {
                     /**
                      * @example {
                      *       "id": 3,
-                     *       "name": "text",
-                     *       "subdomain": "text",
+                     *       "name": "Acme",
+                     *       "subdomain": "acme",
                      *       "status": "active",
                      *       "domains": [
-                     *         "text"
+                     *         "app.acme.example"
                      *       ],
                      *       "schema": "t_3",
-                     *       "version": "text",
-                     *       "migration_state": "pending",
-                     *       "last_error": "text",
+                     *       "version": "1790000220000_create-activity-logs",
+                     *       "migration_state": "applied",
+                     *       "last_error": null,
                      *       "sends_messages": true,
                      *       "paid_until": "2026-01-31T09:30:00.000Z",
-                     *       "on_trial": true,
+                     *       "on_trial": false,
                      *       "rate_limits": {
                      *         "authenticated": "5000/day"
                      *       },
-                     *       "delete_after": "2026-01-31T09:30:00.000Z",
+                     *       "delete_after": null,
                      *       "created_at": "2026-01-31T09:30:00.000Z"
                      *     }
                      */
@@ -4559,7 +4793,10 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
-                /** @example 7 */
+                /**
+                 * @description The id of the row.
+                 * @example 3
+                 */
                 id: number;
             };
             cookie?: never;
@@ -4588,23 +4825,23 @@ export interface operations {
                     /**
                      * @example {
                      *       "id": 3,
-                     *       "name": "text",
-                     *       "subdomain": "text",
+                     *       "name": "Acme",
+                     *       "subdomain": "acme",
                      *       "status": "active",
                      *       "domains": [
-                     *         "text"
+                     *         "app.acme.example"
                      *       ],
                      *       "schema": "t_3",
-                     *       "version": "text",
-                     *       "migration_state": "pending",
-                     *       "last_error": "text",
+                     *       "version": "1790000220000_create-activity-logs",
+                     *       "migration_state": "applied",
+                     *       "last_error": null,
                      *       "sends_messages": true,
                      *       "paid_until": "2026-01-31T09:30:00.000Z",
-                     *       "on_trial": true,
+                     *       "on_trial": false,
                      *       "rate_limits": {
                      *         "authenticated": "5000/day"
                      *       },
-                     *       "delete_after": "2026-01-31T09:30:00.000Z",
+                     *       "delete_after": null,
                      *       "created_at": "2026-01-31T09:30:00.000Z"
                      *     }
                      */
@@ -4712,12 +4949,125 @@ export interface operations {
             };
         };
     };
+    getTenantUsage: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description The id of the row.
+                 * @example 3
+                 */
+                id: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "users": 41,
+                     *       "active_users": 12,
+                     *       "companies": 3,
+                     *       "pending_invitations": 2,
+                     *       "activity_entries": 5310,
+                     *       "security_entries": 5310,
+                     *       "bytes": 1441792,
+                     *       "last_login": "2026-01-31T09:30:00.000Z"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["PlatformTenantUsage"];
+                };
+            };
+            /** @description `validation_error` */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `authentication_required`, `token_expired`, `token_revoked` */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `permission_denied` */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `not_found` */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `uri_too_long` */
+            414: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `rate_limited` */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `internal_error` */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `not_ready`, `overloaded` */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     suspendTenant: {
         parameters: {
             query?: never;
             header?: never;
             path: {
-                /** @example 7 */
+                /**
+                 * @description The id of the row.
+                 * @example 3
+                 */
                 id: number;
             };
             cookie?: never;
@@ -4733,23 +5083,23 @@ export interface operations {
                     /**
                      * @example {
                      *       "id": 3,
-                     *       "name": "text",
-                     *       "subdomain": "text",
+                     *       "name": "Acme",
+                     *       "subdomain": "acme",
                      *       "status": "active",
                      *       "domains": [
-                     *         "text"
+                     *         "app.acme.example"
                      *       ],
                      *       "schema": "t_3",
-                     *       "version": "text",
-                     *       "migration_state": "pending",
-                     *       "last_error": "text",
+                     *       "version": "1790000220000_create-activity-logs",
+                     *       "migration_state": "applied",
+                     *       "last_error": null,
                      *       "sends_messages": true,
                      *       "paid_until": "2026-01-31T09:30:00.000Z",
-                     *       "on_trial": true,
+                     *       "on_trial": false,
                      *       "rate_limits": {
                      *         "authenticated": "5000/day"
                      *       },
-                     *       "delete_after": "2026-01-31T09:30:00.000Z",
+                     *       "delete_after": null,
                      *       "created_at": "2026-01-31T09:30:00.000Z"
                      *     }
                      */
@@ -4853,7 +5203,10 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
-                /** @example 7 */
+                /**
+                 * @description The id of the row.
+                 * @example 3
+                 */
                 id: number;
             };
             cookie?: never;
@@ -4869,23 +5222,23 @@ export interface operations {
                     /**
                      * @example {
                      *       "id": 3,
-                     *       "name": "text",
-                     *       "subdomain": "text",
+                     *       "name": "Acme",
+                     *       "subdomain": "acme",
                      *       "status": "active",
                      *       "domains": [
-                     *         "text"
+                     *         "app.acme.example"
                      *       ],
                      *       "schema": "t_3",
-                     *       "version": "text",
-                     *       "migration_state": "pending",
-                     *       "last_error": "text",
+                     *       "version": "1790000220000_create-activity-logs",
+                     *       "migration_state": "applied",
+                     *       "last_error": null,
                      *       "sends_messages": true,
                      *       "paid_until": "2026-01-31T09:30:00.000Z",
-                     *       "on_trial": true,
+                     *       "on_trial": false,
                      *       "rate_limits": {
                      *         "authenticated": "5000/day"
                      *       },
-                     *       "delete_after": "2026-01-31T09:30:00.000Z",
+                     *       "delete_after": null,
                      *       "created_at": "2026-01-31T09:30:00.000Z"
                      *     }
                      */
@@ -4989,7 +5342,10 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
-                /** @example 7 */
+                /**
+                 * @description The id of the row.
+                 * @example 3
+                 */
                 id: number;
             };
             cookie?: never;
@@ -5005,23 +5361,23 @@ export interface operations {
                     /**
                      * @example {
                      *       "id": 3,
-                     *       "name": "text",
-                     *       "subdomain": "text",
+                     *       "name": "Acme",
+                     *       "subdomain": "acme",
                      *       "status": "active",
                      *       "domains": [
-                     *         "text"
+                     *         "app.acme.example"
                      *       ],
                      *       "schema": "t_3",
-                     *       "version": "text",
-                     *       "migration_state": "pending",
-                     *       "last_error": "text",
+                     *       "version": "1790000220000_create-activity-logs",
+                     *       "migration_state": "applied",
+                     *       "last_error": null,
                      *       "sends_messages": true,
                      *       "paid_until": "2026-01-31T09:30:00.000Z",
-                     *       "on_trial": true,
+                     *       "on_trial": false,
                      *       "rate_limits": {
                      *         "authenticated": "5000/day"
                      *       },
-                     *       "delete_after": "2026-01-31T09:30:00.000Z",
+                     *       "delete_after": null,
                      *       "created_at": "2026-01-31T09:30:00.000Z"
                      *     }
                      */
@@ -5124,15 +5480,19 @@ export interface operations {
         parameters: {
             query?: {
                 /**
-                 * @description From 1.
+                 * @description Which page, from 1.
                  * @example 1
                  */
                 page?: number;
                 /**
-                 * @description Rows of a page.
+                 * @description Rows of a page, 100 at most.
                  * @example 20
                  */
                 page_size?: number;
+                /**
+                 * @description Only those of this state.
+                 * @example failed
+                 */
                 state?: "pending" | "running" | "applied" | "failed";
             };
             header?: never;
@@ -5155,16 +5515,16 @@ export interface operations {
                      *       "results": [
                      *         {
                      *           "id": 3,
-                     *           "subdomain": "text",
-                     *           "version": "text",
-                     *           "state": "pending",
+                     *           "subdomain": "acme",
+                     *           "version": "1790000220000_create-activity-logs",
+                     *           "state": "applied",
                      *           "attempts": 1,
-                     *           "last_error": "text",
-                     *           "duration_ms": 1,
+                     *           "last_error": null,
+                     *           "duration_ms": 41,
                      *           "updated_at": "2026-01-31T09:30:00.000Z"
                      *         }
                      *       ],
-                     *       "release": "text",
+                     *       "release": "1790000220000_create-activity-logs",
                      *       "behind": 0
                      *     }
                      */
@@ -5241,7 +5601,10 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
-                /** @example 7 */
+                /**
+                 * @description The id of the row.
+                 * @example 3
+                 */
                 id: number;
             };
             cookie?: never;
@@ -5265,7 +5628,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "access": "text",
+                     *       "access": "eyJhbGciOiJIUzI1NiIsInR5cCI6ImF0K2p3dCJ9.eyJzdWIiOiI3In0.c2lnbmF0dXJl",
                      *       "expires_in": 900
                      *     }
                      */
@@ -5369,7 +5732,10 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
-                /** @example 7 */
+                /**
+                 * @description The id of the row.
+                 * @example 3
+                 */
                 id: number;
             };
             cookie?: never;
@@ -5386,12 +5752,12 @@ export interface operations {
                      * @example [
                      *       {
                      *         "id": 3,
-                     *         "domain": "text",
-                     *         "is_primary": true,
-                     *         "verified_at": "2026-01-31T09:30:00.000Z",
+                     *         "domain": "app.acme.example",
+                     *         "is_primary": false,
+                     *         "verified_at": null,
                      *         "record": {
-                     *           "name": "text",
-                     *           "value": "text"
+                     *           "name": "_ouvira.app.acme.example",
+                     *           "value": "ouvira-verification=6Yw1Jk0m4nPq"
                      *         }
                      *       }
                      *     ]
@@ -5478,7 +5844,10 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
-                /** @example 7 */
+                /**
+                 * @description The id of the row.
+                 * @example 3
+                 */
                 id: number;
             };
             cookie?: never;
@@ -5503,12 +5872,12 @@ export interface operations {
                     /**
                      * @example {
                      *       "id": 3,
-                     *       "domain": "text",
-                     *       "is_primary": true,
-                     *       "verified_at": "2026-01-31T09:30:00.000Z",
+                     *       "domain": "app.acme.example",
+                     *       "is_primary": false,
+                     *       "verified_at": null,
                      *       "record": {
-                     *         "name": "text",
-                     *         "value": "text"
+                     *         "name": "_ouvira.app.acme.example",
+                     *         "value": "ouvira-verification=6Yw1Jk0m4nPq"
                      *       }
                      *     }
                      */
@@ -5621,9 +5990,15 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
-                /** @example 7 */
+                /**
+                 * @description The tenant's id.
+                 * @example 3
+                 */
                 id: number;
-                /** @example 7 */
+                /**
+                 * @description The domain's id.
+                 * @example 5
+                 */
                 domain_id: number;
             };
             cookie?: never;
@@ -5639,12 +6014,12 @@ export interface operations {
                     /**
                      * @example {
                      *       "id": 3,
-                     *       "domain": "text",
-                     *       "is_primary": true,
-                     *       "verified_at": "2026-01-31T09:30:00.000Z",
+                     *       "domain": "app.acme.example",
+                     *       "is_primary": false,
+                     *       "verified_at": null,
                      *       "record": {
-                     *         "name": "text",
-                     *         "value": "text"
+                     *         "name": "_ouvira.app.acme.example",
+                     *         "value": "ouvira-verification=6Yw1Jk0m4nPq"
                      *       }
                      *     }
                      */
@@ -5757,9 +6132,15 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
-                /** @example 7 */
+                /**
+                 * @description The tenant's id.
+                 * @example 3
+                 */
                 id: number;
-                /** @example 7 */
+                /**
+                 * @description The domain's id.
+                 * @example 5
+                 */
                 domain_id: number;
             };
             cookie?: never;
@@ -5898,7 +6279,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "message": "Done.",
+                     *       "message": "We have sent a code by SMS.",
                      *       "primary_mobile": "+201001234567"
                      *     }
                      */
@@ -6012,7 +6393,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "message": "Done.",
+                     *       "message": "The number is verified. Finish the sign-up within 15 minutes.",
                      *       "primary_mobile": "+201001234567",
                      *       "verification_token": "wq3nH6mVvH0Jt1b9sYx4cKfLr2eUaZpTgQdMiO8N5Rk"
                      *     }
@@ -6126,7 +6507,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "message": "Done."
+                     *       "message": "If a sign-up was begun with this number, a new code is on its way."
                      *     }
                      */
                     "application/json": components["schemas"]["MessageAnswer"];
@@ -6206,7 +6587,7 @@ export interface operations {
             };
         };
     };
-    finalizeSignup: {
+    finalizeSignUp: {
         parameters: {
             query?: never;
             header?: {
@@ -6241,7 +6622,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "message": "Done.",
+                     *       "message": "Your account is ready.",
                      *       "tokens": {
                      *         "access": "eyJhbGciOiJIUzI1NiIsInR5cCI6ImF0K2p3dCJ9.eyJzdWIiOiI3In0.c2lnbmF0dXJl",
                      *         "refresh": "12.0.Q2hhbmdlcyB3aXRoIGVhY2ggdXNlIGFuZCBsb2dpbg",
@@ -6374,23 +6755,6 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    /**
-                     * @example {
-                     *       "tokens": {
-                     *         "access": "eyJhbGciOiJIUzI1NiIsInR5cCI6ImF0K2p3dCJ9.eyJzdWIiOiI3In0.c2lnbmF0dXJl",
-                     *         "refresh": "12.0.Q2hhbmdlcyB3aXRoIGVhY2ggdXNlIGFuZCBsb2dpbg",
-                     *         "expires_in": 3600
-                     *       },
-                     *       "user": {
-                     *         "id": 7,
-                     *         "account_uid": "3f2b8c1e-6d4a-4b7e-9a51-0c2d8e7f6a13",
-                     *         "username": "user-afe80079fb38b",
-                     *         "full_name": "Ada Lovelace",
-                     *         "email": "ada@corp.io",
-                     *         "primary_mobile": "+201001234567"
-                     *       }
-                     *     }
-                     */
                     "application/json": components["schemas"]["LoginAnswer"];
                 };
             };
@@ -6634,7 +6998,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "message": "Done."
+                     *       "message": "A new code is on its way."
                      *     }
                      */
                     "application/json": components["schemas"]["MessageAnswer"];
@@ -7254,7 +7618,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "message": "Done."
+                     *       "message": "Two-factor login is on."
                      *     }
                      */
                     "application/json": components["schemas"]["MessageAnswer"];
@@ -7375,7 +7739,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "message": "Done."
+                     *       "message": "A code is on its way."
                      *     }
                      */
                     "application/json": components["schemas"]["MessageAnswer"];
@@ -7506,7 +7870,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "message": "Done."
+                     *       "message": "Two-factor login is off."
                      *     }
                      */
                     "application/json": components["schemas"]["MessageAnswer"];
@@ -7736,7 +8100,7 @@ export interface operations {
             };
         };
     };
-    forgotPassword: {
+    requestPasswordReset: {
         parameters: {
             query?: never;
             header?: {
@@ -7768,7 +8132,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "message": "Done."
+                     *       "message": "If the account exists, a link is on its way."
                      *     }
                      */
                     "application/json": components["schemas"]["MessageAnswer"];
@@ -7866,7 +8230,7 @@ export interface operations {
                 /**
                  * @example {
                  *       "token": "wq3nH6mVvH0Jt1b9sYx4cKfLr2eUaZpTgQdMiO8N5Rk",
-                 *       "password": "correct horse battery staple"
+                 *       "password": "no horse needs this staple"
                  *     }
                  */
                 "application/json": components["schemas"]["PasswordResetRequest"];
@@ -7881,7 +8245,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "message": "Done."
+                     *       "message": "The password is set. Log in with it."
                      *     }
                      */
                     "application/json": components["schemas"]["MessageAnswer"];
@@ -7979,7 +8343,7 @@ export interface operations {
                 /**
                  * @example {
                  *       "current_password": "correct horse battery staple",
-                 *       "new_password": "correct horse battery staple"
+                 *       "new_password": "no horse needs this staple"
                  *     }
                  */
                 "application/json": components["schemas"]["PasswordChangeRequest"];
@@ -7994,7 +8358,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "message": "Done."
+                     *       "message": "The password is changed."
                      *     }
                      */
                     "application/json": components["schemas"]["MessageAnswer"];
@@ -8096,21 +8460,24 @@ export interface operations {
         parameters: {
             query?: {
                 /**
-                 * @description From 1.
+                 * @description Which page, from 1.
                  * @example 1
                  */
                 page?: number;
                 /**
-                 * @description Rows of a page.
+                 * @description Rows of a page, 100 at most.
                  * @example 20
                  */
                 page_size?: number;
                 /**
-                 * @description Part of what is looked for.
+                 * @description Part of what is looked for, in upper or lower case.
                  * @example ada
                  */
                 search?: string;
-                /** @example 7 */
+                /**
+                 * @description Only those of this company.
+                 * @example 3
+                 */
                 company?: number;
             };
             header?: {
@@ -8144,7 +8511,7 @@ export interface operations {
                      *           "email": "ada@corp.io",
                      *           "primary_mobile": "+201001234567",
                      *           "is_active": true,
-                     *           "is_tenant_admin": true,
+                     *           "is_tenant_admin": false,
                      *           "is_2fa_enabled": true,
                      *           "date_joined": "2026-01-31T09:30:00.000Z",
                      *           "last_login": "2026-01-31T09:30:00.000Z"
@@ -8231,7 +8598,10 @@ export interface operations {
                 "X-Tenant"?: components["parameters"]["Tenant"];
             };
             path: {
-                /** @example 7 */
+                /**
+                 * @description The id of the row.
+                 * @example 3
+                 */
                 id: number;
             };
             cookie?: never;
@@ -8252,7 +8622,7 @@ export interface operations {
                      *       "email": "ada@corp.io",
                      *       "primary_mobile": "+201001234567",
                      *       "is_active": true,
-                     *       "is_tenant_admin": true,
+                     *       "is_tenant_admin": false,
                      *       "is_2fa_enabled": true,
                      *       "date_joined": "2026-01-31T09:30:00.000Z",
                      *       "last_login": "2026-01-31T09:30:00.000Z"
@@ -8346,14 +8716,21 @@ export interface operations {
                 "X-Tenant"?: components["parameters"]["Tenant"];
             };
             path: {
-                /** @example 7 */
+                /**
+                 * @description The id of the row.
+                 * @example 3
+                 */
                 id: number;
             };
             cookie?: never;
         };
         requestBody: {
             content: {
-                /** @example {} */
+                /**
+                 * @example {
+                 *       "is_active": false
+                 *     }
+                 */
                 "application/json": components["schemas"]["UserChange"];
             };
         };
@@ -8372,7 +8749,7 @@ export interface operations {
                      *       "email": "ada@corp.io",
                      *       "primary_mobile": "+201001234567",
                      *       "is_active": true,
-                     *       "is_tenant_admin": true,
+                     *       "is_tenant_admin": false,
                      *       "is_2fa_enabled": true,
                      *       "date_joined": "2026-01-31T09:30:00.000Z",
                      *       "last_login": "2026-01-31T09:30:00.000Z"
@@ -8493,7 +8870,10 @@ export interface operations {
                 "X-Tenant"?: components["parameters"]["Tenant"];
             };
             path: {
-                /** @example 7 */
+                /**
+                 * @description The id of the row.
+                 * @example 3
+                 */
                 id: number;
             };
             cookie?: never;
@@ -8508,7 +8888,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "message": "Done."
+                     *       "message": "Two-factor login of this user is off."
                      *     }
                      */
                     "application/json": components["schemas"]["MessageAnswer"];
@@ -9122,7 +9502,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "message": "Done."
+                     *       "message": "The e-mail address is verified."
                      *     }
                      */
                     "application/json": components["schemas"]["MessageAnswer"];
@@ -9234,7 +9614,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "message": "Done."
+                     *       "message": "A link is on its way."
                      *     }
                      */
                     "application/json": components["schemas"]["MessageAnswer"];
@@ -9445,7 +9825,10 @@ export interface operations {
                 "X-Tenant"?: components["parameters"]["Tenant"];
             };
             path: {
-                /** @example 7 */
+                /**
+                 * @description The id of the row.
+                 * @example 3
+                 */
                 id: number;
             };
             cookie?: never;
@@ -9562,7 +9945,10 @@ export interface operations {
                 "X-Tenant"?: components["parameters"]["Tenant"];
             };
             path: {
-                /** @example 7 */
+                /**
+                 * @description The id of the row.
+                 * @example 3
+                 */
                 id: number;
             };
             cookie?: never;
@@ -9674,7 +10060,10 @@ export interface operations {
                 "X-Tenant"?: components["parameters"]["Tenant"];
             };
             path: {
-                /** @example 7 */
+                /**
+                 * @description The id of the row.
+                 * @example 3
+                 */
                 id: number;
             };
             cookie?: never;
@@ -9819,7 +10208,10 @@ export interface operations {
                 "X-Tenant"?: components["parameters"]["Tenant"];
             };
             path: {
-                /** @example 7 */
+                /**
+                 * @description The id of the row.
+                 * @example 3
+                 */
                 id: number;
             };
             cookie?: never;
@@ -9956,7 +10348,10 @@ export interface operations {
     getCompanyLogo: {
         parameters: {
             query?: {
-                /** @description Has no effect: a new logo has a new address. */
+                /**
+                 * @description Has no effect: a new logo has a new address.
+                 * @example 9f86d081884c7d65
+                 */
                 v?: string;
             };
             header?: {
@@ -9967,7 +10362,10 @@ export interface operations {
                 "X-Tenant"?: components["parameters"]["Tenant"];
             };
             path: {
-                /** @example 7 */
+                /**
+                 * @description The id of the row.
+                 * @example 3
+                 */
                 id: number;
             };
             cookie?: never;
@@ -10077,7 +10475,10 @@ export interface operations {
                 "X-Tenant"?: components["parameters"]["Tenant"];
             };
             path: {
-                /** @example 7 */
+                /**
+                 * @description The id of the row.
+                 * @example 3
+                 */
                 id: number;
             };
             cookie?: never;
@@ -10209,7 +10610,10 @@ export interface operations {
                 "X-Tenant"?: components["parameters"]["Tenant"];
             };
             path: {
-                /** @example 7 */
+                /**
+                 * @description The id of the row.
+                 * @example 3
+                 */
                 id: number;
             };
             cookie?: never;
@@ -10319,23 +10723,29 @@ export interface operations {
         parameters: {
             query?: {
                 /**
-                 * @description From 1.
+                 * @description Which page, from 1.
                  * @example 1
                  */
                 page?: number;
                 /**
-                 * @description Rows of a page.
+                 * @description Rows of a page, 100 at most.
                  * @example 20
                  */
                 page_size?: number;
                 /**
-                 * @description Part of what is looked for.
+                 * @description Part of what is looked for, in upper or lower case.
                  * @example ada
                  */
                 search?: string;
-                /** @description Only companies directly below this one. */
+                /**
+                 * @description Only companies directly below this one.
+                 * @example 3
+                 */
                 parent?: number;
-                /** @example -created_at */
+                /**
+                 * @description What to sort by; `-` turns it around.
+                 * @example -created_at
+                 */
                 ordering?: "name" | "-name" | "created_at" | "-created_at";
             };
             header?: {
@@ -10479,11 +10889,11 @@ export interface operations {
                      *       "id": 3,
                      *       "name": "Acme Ltd",
                      *       "logo": "/api/company/3/logo/?v=9f86d081884c7d65",
-                     *       "description": "text",
-                     *       "address": "text",
+                     *       "description": "Makes everything.",
+                     *       "address": "1 Main Street, Cairo",
                      *       "status": "active",
                      *       "create_by": 7,
-                     *       "parent_company": 3,
+                     *       "parent_company": null,
                      *       "is_parent_company": true,
                      *       "settings": {
                      *         "default_language": "en-GB",
@@ -10496,8 +10906,8 @@ export interface operations {
                      *       },
                      *       "created_at": "2026-01-31T09:30:00.000Z",
                      *       "updated_at": "2026-01-31T09:30:00.000Z",
-                     *       "deleted_at": "2026-01-31T09:30:00.000Z",
-                     *       "is_deleted": true
+                     *       "deleted_at": null,
+                     *       "is_deleted": false
                      *     }
                      */
                     "application/json": components["schemas"]["Company"];
@@ -10606,7 +11016,10 @@ export interface operations {
                 "X-Tenant"?: components["parameters"]["Tenant"];
             };
             path: {
-                /** @example 7 */
+                /**
+                 * @description The id of the row.
+                 * @example 3
+                 */
                 id: number;
             };
             cookie?: never;
@@ -10624,11 +11037,11 @@ export interface operations {
                      *       "id": 3,
                      *       "name": "Acme Ltd",
                      *       "logo": "/api/company/3/logo/?v=9f86d081884c7d65",
-                     *       "description": "text",
-                     *       "address": "text",
+                     *       "description": "Makes everything.",
+                     *       "address": "1 Main Street, Cairo",
                      *       "status": "active",
                      *       "create_by": 7,
-                     *       "parent_company": 3,
+                     *       "parent_company": null,
                      *       "is_parent_company": true,
                      *       "settings": {
                      *         "default_language": "en-GB",
@@ -10641,8 +11054,8 @@ export interface operations {
                      *       },
                      *       "created_at": "2026-01-31T09:30:00.000Z",
                      *       "updated_at": "2026-01-31T09:30:00.000Z",
-                     *       "deleted_at": "2026-01-31T09:30:00.000Z",
-                     *       "is_deleted": true
+                     *       "deleted_at": null,
+                     *       "is_deleted": false
                      *     }
                      */
                     "application/json": components["schemas"]["Company"];
@@ -10733,7 +11146,10 @@ export interface operations {
                 "X-Tenant"?: components["parameters"]["Tenant"];
             };
             path: {
-                /** @example 7 */
+                /**
+                 * @description The id of the row.
+                 * @example 3
+                 */
                 id: number;
             };
             cookie?: never;
@@ -10765,11 +11181,11 @@ export interface operations {
                      *       "id": 3,
                      *       "name": "Acme Ltd",
                      *       "logo": "/api/company/3/logo/?v=9f86d081884c7d65",
-                     *       "description": "text",
-                     *       "address": "text",
+                     *       "description": "Makes everything.",
+                     *       "address": "1 Main Street, Cairo",
                      *       "status": "active",
                      *       "create_by": 7,
-                     *       "parent_company": 3,
+                     *       "parent_company": null,
                      *       "is_parent_company": true,
                      *       "settings": {
                      *         "default_language": "en-GB",
@@ -10782,8 +11198,8 @@ export interface operations {
                      *       },
                      *       "created_at": "2026-01-31T09:30:00.000Z",
                      *       "updated_at": "2026-01-31T09:30:00.000Z",
-                     *       "deleted_at": "2026-01-31T09:30:00.000Z",
-                     *       "is_deleted": true
+                     *       "deleted_at": null,
+                     *       "is_deleted": false
                      *     }
                      */
                     "application/json": components["schemas"]["Company"];
@@ -10901,7 +11317,10 @@ export interface operations {
                 "X-Tenant"?: components["parameters"]["Tenant"];
             };
             path: {
-                /** @example 7 */
+                /**
+                 * @description The id of the row.
+                 * @example 3
+                 */
                 id: number;
             };
             cookie?: never;
@@ -11027,7 +11446,10 @@ export interface operations {
                 "X-Tenant"?: components["parameters"]["Tenant"];
             };
             path: {
-                /** @example 7 */
+                /**
+                 * @description The id of the row.
+                 * @example 3
+                 */
                 id: number;
             };
             cookie?: never;
@@ -11057,11 +11479,11 @@ export interface operations {
                      *       "id": 3,
                      *       "name": "Acme Ltd",
                      *       "logo": "/api/company/3/logo/?v=9f86d081884c7d65",
-                     *       "description": "text",
-                     *       "address": "text",
+                     *       "description": "Makes everything.",
+                     *       "address": "1 Main Street, Cairo",
                      *       "status": "active",
                      *       "create_by": 7,
-                     *       "parent_company": 3,
+                     *       "parent_company": null,
                      *       "is_parent_company": true,
                      *       "settings": {
                      *         "default_language": "en-GB",
@@ -11074,8 +11496,8 @@ export interface operations {
                      *       },
                      *       "created_at": "2026-01-31T09:30:00.000Z",
                      *       "updated_at": "2026-01-31T09:30:00.000Z",
-                     *       "deleted_at": "2026-01-31T09:30:00.000Z",
-                     *       "is_deleted": true
+                     *       "deleted_at": null,
+                     *       "is_deleted": false
                      *     }
                      */
                     "application/json": components["schemas"]["Company"];
@@ -11186,12 +11608,12 @@ export interface operations {
         parameters: {
             query?: {
                 /**
-                 * @description From 1.
+                 * @description Which page, from 1.
                  * @example 1
                  */
                 page?: number;
                 /**
-                 * @description Rows of a page.
+                 * @description Rows of a page, 100 at most.
                  * @example 20
                  */
                 page_size?: number;
@@ -11204,7 +11626,10 @@ export interface operations {
                 "X-Tenant"?: components["parameters"]["Tenant"];
             };
             path: {
-                /** @example 7 */
+                /**
+                 * @description The id of the row.
+                 * @example 3
+                 */
                 id: number;
             };
             cookie?: never;
@@ -11230,7 +11655,7 @@ export interface operations {
                      *           "status": "active",
                      *           "is_parent_company": true,
                      *           "created_at": "2026-01-31T09:30:00.000Z",
-                     *           "parent_company": 3
+                     *           "parent_company": 2
                      *         }
                      *       ]
                      *     }
@@ -11316,21 +11741,24 @@ export interface operations {
         parameters: {
             query?: {
                 /**
-                 * @description From 1.
+                 * @description Which page, from 1.
                  * @example 1
                  */
                 page?: number;
                 /**
-                 * @description Rows of a page.
+                 * @description Rows of a page, 100 at most.
                  * @example 20
                  */
                 page_size?: number;
                 /**
-                 * @description Part of what is looked for.
+                 * @description Part of what is looked for, in upper or lower case.
                  * @example ada
                  */
                 search?: string;
-                /** @example company */
+                /**
+                 * @description Only those of this module.
+                 * @example company
+                 */
                 module?: string;
             };
             header?: {
@@ -11362,11 +11790,11 @@ export interface operations {
                      *           "code": "reports.export",
                      *           "module": "reports",
                      *           "description": "Export reports as CSV.",
-                     *           "is_built_in": true,
+                     *           "is_built_in": false,
                      *           "created_at": "2026-01-31T09:30:00.000Z",
                      *           "updated_at": "2026-01-31T09:30:00.000Z",
-                     *           "deleted_at": "2026-01-31T09:30:00.000Z",
-                     *           "is_deleted": true
+                     *           "deleted_at": null,
+                     *           "is_deleted": false
                      *         }
                      *       ]
                      *     }
@@ -11477,11 +11905,11 @@ export interface operations {
                      *       "code": "reports.export",
                      *       "module": "reports",
                      *       "description": "Export reports as CSV.",
-                     *       "is_built_in": true,
+                     *       "is_built_in": false,
                      *       "created_at": "2026-01-31T09:30:00.000Z",
                      *       "updated_at": "2026-01-31T09:30:00.000Z",
-                     *       "deleted_at": "2026-01-31T09:30:00.000Z",
-                     *       "is_deleted": true
+                     *       "deleted_at": null,
+                     *       "is_deleted": false
                      *     }
                      */
                     "application/json": components["schemas"]["Permission"];
@@ -11590,7 +12018,10 @@ export interface operations {
                 "X-Tenant"?: components["parameters"]["Tenant"];
             };
             path: {
-                /** @example 7 */
+                /**
+                 * @description The id of the row.
+                 * @example 3
+                 */
                 id: number;
             };
             cookie?: never;
@@ -11609,11 +12040,11 @@ export interface operations {
                      *       "code": "reports.export",
                      *       "module": "reports",
                      *       "description": "Export reports as CSV.",
-                     *       "is_built_in": true,
+                     *       "is_built_in": false,
                      *       "created_at": "2026-01-31T09:30:00.000Z",
                      *       "updated_at": "2026-01-31T09:30:00.000Z",
-                     *       "deleted_at": "2026-01-31T09:30:00.000Z",
-                     *       "is_deleted": true
+                     *       "deleted_at": null,
+                     *       "is_deleted": false
                      *     }
                      */
                     "application/json": components["schemas"]["Permission"];
@@ -11704,7 +12135,10 @@ export interface operations {
                 "X-Tenant"?: components["parameters"]["Tenant"];
             };
             path: {
-                /** @example 7 */
+                /**
+                 * @description The id of the row.
+                 * @example 3
+                 */
                 id: number;
             };
             cookie?: never;
@@ -11734,11 +12168,11 @@ export interface operations {
                      *       "code": "reports.export",
                      *       "module": "reports",
                      *       "description": "Export reports as CSV.",
-                     *       "is_built_in": true,
+                     *       "is_built_in": false,
                      *       "created_at": "2026-01-31T09:30:00.000Z",
                      *       "updated_at": "2026-01-31T09:30:00.000Z",
-                     *       "deleted_at": "2026-01-31T09:30:00.000Z",
-                     *       "is_deleted": true
+                     *       "deleted_at": null,
+                     *       "is_deleted": false
                      *     }
                      */
                     "application/json": components["schemas"]["Permission"];
@@ -11856,7 +12290,10 @@ export interface operations {
                 "X-Tenant"?: components["parameters"]["Tenant"];
             };
             path: {
-                /** @example 7 */
+                /**
+                 * @description The id of the row.
+                 * @example 3
+                 */
                 id: number;
             };
             cookie?: never;
@@ -11982,7 +12419,10 @@ export interface operations {
                 "X-Tenant"?: components["parameters"]["Tenant"];
             };
             path: {
-                /** @example 7 */
+                /**
+                 * @description The id of the row.
+                 * @example 3
+                 */
                 id: number;
             };
             cookie?: never;
@@ -12012,11 +12452,11 @@ export interface operations {
                      *       "code": "reports.export",
                      *       "module": "reports",
                      *       "description": "Export reports as CSV.",
-                     *       "is_built_in": true,
+                     *       "is_built_in": false,
                      *       "created_at": "2026-01-31T09:30:00.000Z",
                      *       "updated_at": "2026-01-31T09:30:00.000Z",
-                     *       "deleted_at": "2026-01-31T09:30:00.000Z",
-                     *       "is_deleted": true
+                     *       "deleted_at": null,
+                     *       "is_deleted": false
                      *     }
                      */
                     "application/json": components["schemas"]["Permission"];
@@ -12127,20 +12567,24 @@ export interface operations {
         parameters: {
             query?: {
                 /**
-                 * @description From 1.
+                 * @description Which page, from 1.
                  * @example 1
                  */
                 page?: number;
                 /**
-                 * @description Rows of a page.
+                 * @description Rows of a page, 100 at most.
                  * @example 20
                  */
                 page_size?: number;
                 /**
-                 * @description Part of what is looked for.
+                 * @description Part of what is looked for, in upper or lower case.
                  * @example ada
                  */
                 search?: string;
+                /**
+                 * @description Only the system's roles and those of this company.
+                 * @example 3
+                 */
                 company?: number;
             };
             header?: {
@@ -12172,11 +12616,11 @@ export interface operations {
                      *           "role": "Accountant",
                      *           "desc": "Sees what was booked.",
                      *           "company": 3,
-                     *           "is_system_role": true,
+                     *           "is_system_role": false,
                      *           "created_at": "2026-01-31T09:30:00.000Z",
                      *           "updated_at": "2026-01-31T09:30:00.000Z",
-                     *           "deleted_at": "2026-01-31T09:30:00.000Z",
-                     *           "is_deleted": true
+                     *           "deleted_at": null,
+                     *           "is_deleted": false
                      *         }
                      *       ]
                      *     }
@@ -12287,11 +12731,11 @@ export interface operations {
                      *       "role": "Accountant",
                      *       "desc": "Sees what was booked.",
                      *       "company": 3,
-                     *       "is_system_role": true,
+                     *       "is_system_role": false,
                      *       "created_at": "2026-01-31T09:30:00.000Z",
                      *       "updated_at": "2026-01-31T09:30:00.000Z",
-                     *       "deleted_at": "2026-01-31T09:30:00.000Z",
-                     *       "is_deleted": true
+                     *       "deleted_at": null,
+                     *       "is_deleted": false
                      *     }
                      */
                     "application/json": components["schemas"]["Role"];
@@ -12400,7 +12844,10 @@ export interface operations {
                 "X-Tenant"?: components["parameters"]["Tenant"];
             };
             path: {
-                /** @example 7 */
+                /**
+                 * @description The id of the row.
+                 * @example 3
+                 */
                 id: number;
             };
             cookie?: never;
@@ -12419,11 +12866,11 @@ export interface operations {
                      *       "role": "Accountant",
                      *       "desc": "Sees what was booked.",
                      *       "company": 3,
-                     *       "is_system_role": true,
+                     *       "is_system_role": false,
                      *       "created_at": "2026-01-31T09:30:00.000Z",
                      *       "updated_at": "2026-01-31T09:30:00.000Z",
-                     *       "deleted_at": "2026-01-31T09:30:00.000Z",
-                     *       "is_deleted": true
+                     *       "deleted_at": null,
+                     *       "is_deleted": false
                      *     }
                      */
                     "application/json": components["schemas"]["Role"];
@@ -12514,7 +12961,10 @@ export interface operations {
                 "X-Tenant"?: components["parameters"]["Tenant"];
             };
             path: {
-                /** @example 7 */
+                /**
+                 * @description The id of the row.
+                 * @example 3
+                 */
                 id: number;
             };
             cookie?: never;
@@ -12544,11 +12994,11 @@ export interface operations {
                      *       "role": "Accountant",
                      *       "desc": "Sees what was booked.",
                      *       "company": 3,
-                     *       "is_system_role": true,
+                     *       "is_system_role": false,
                      *       "created_at": "2026-01-31T09:30:00.000Z",
                      *       "updated_at": "2026-01-31T09:30:00.000Z",
-                     *       "deleted_at": "2026-01-31T09:30:00.000Z",
-                     *       "is_deleted": true
+                     *       "deleted_at": null,
+                     *       "is_deleted": false
                      *     }
                      */
                     "application/json": components["schemas"]["Role"];
@@ -12666,7 +13116,10 @@ export interface operations {
                 "X-Tenant"?: components["parameters"]["Tenant"];
             };
             path: {
-                /** @example 7 */
+                /**
+                 * @description The id of the row.
+                 * @example 3
+                 */
                 id: number;
             };
             cookie?: never;
@@ -12792,7 +13245,10 @@ export interface operations {
                 "X-Tenant"?: components["parameters"]["Tenant"];
             };
             path: {
-                /** @example 7 */
+                /**
+                 * @description The id of the row.
+                 * @example 3
+                 */
                 id: number;
             };
             cookie?: never;
@@ -12822,11 +13278,11 @@ export interface operations {
                      *       "role": "Accountant",
                      *       "desc": "Sees what was booked.",
                      *       "company": 3,
-                     *       "is_system_role": true,
+                     *       "is_system_role": false,
                      *       "created_at": "2026-01-31T09:30:00.000Z",
                      *       "updated_at": "2026-01-31T09:30:00.000Z",
-                     *       "deleted_at": "2026-01-31T09:30:00.000Z",
-                     *       "is_deleted": true
+                     *       "deleted_at": null,
+                     *       "is_deleted": false
                      *     }
                      */
                     "application/json": components["schemas"]["Role"];
@@ -12937,15 +13393,19 @@ export interface operations {
         parameters: {
             query?: {
                 /**
-                 * @description From 1.
+                 * @description Which page, from 1.
                  * @example 1
                  */
                 page?: number;
                 /**
-                 * @description Rows of a page.
+                 * @description Rows of a page, 100 at most.
                  * @example 20
                  */
                 page_size?: number;
+                /**
+                 * @description Only those of this role.
+                 * @example 3
+                 */
                 role?: number;
             };
             header?: {
@@ -12980,8 +13440,8 @@ export interface operations {
                      *           "granted": true,
                      *           "created_at": "2026-01-31T09:30:00.000Z",
                      *           "updated_at": "2026-01-31T09:30:00.000Z",
-                     *           "deleted_at": "2026-01-31T09:30:00.000Z",
-                     *           "is_deleted": true
+                     *           "deleted_at": null,
+                     *           "is_deleted": false
                      *         }
                      *       ]
                      *     }
@@ -13094,8 +13554,8 @@ export interface operations {
                      *       "granted": true,
                      *       "created_at": "2026-01-31T09:30:00.000Z",
                      *       "updated_at": "2026-01-31T09:30:00.000Z",
-                     *       "deleted_at": "2026-01-31T09:30:00.000Z",
-                     *       "is_deleted": true
+                     *       "deleted_at": null,
+                     *       "is_deleted": false
                      *     }
                      */
                     "application/json": components["schemas"]["RolePermission"];
@@ -13204,7 +13664,10 @@ export interface operations {
                 "X-Tenant"?: components["parameters"]["Tenant"];
             };
             path: {
-                /** @example 7 */
+                /**
+                 * @description The id of the row.
+                 * @example 3
+                 */
                 id: number;
             };
             cookie?: never;
@@ -13226,8 +13689,8 @@ export interface operations {
                      *       "granted": true,
                      *       "created_at": "2026-01-31T09:30:00.000Z",
                      *       "updated_at": "2026-01-31T09:30:00.000Z",
-                     *       "deleted_at": "2026-01-31T09:30:00.000Z",
-                     *       "is_deleted": true
+                     *       "deleted_at": null,
+                     *       "is_deleted": false
                      *     }
                      */
                     "application/json": components["schemas"]["RolePermission"];
@@ -13318,7 +13781,10 @@ export interface operations {
                 "X-Tenant"?: components["parameters"]["Tenant"];
             };
             path: {
-                /** @example 7 */
+                /**
+                 * @description The id of the row.
+                 * @example 3
+                 */
                 id: number;
             };
             cookie?: never;
@@ -13437,16 +13903,24 @@ export interface operations {
         parameters: {
             query?: {
                 /**
-                 * @description From 1.
+                 * @description Which page, from 1.
                  * @example 1
                  */
                 page?: number;
                 /**
-                 * @description Rows of a page.
+                 * @description Rows of a page, 100 at most.
                  * @example 20
                  */
                 page_size?: number;
+                /**
+                 * @description Only those of this user.
+                 * @example 7
+                 */
                 user?: number;
+                /**
+                 * @description Only those of this company.
+                 * @example 3
+                 */
                 company?: number;
             };
             header?: {
@@ -13475,14 +13949,14 @@ export interface operations {
                      *       "results": [
                      *         {
                      *           "id": 3,
-                     *           "user": 3,
+                     *           "user": 7,
                      *           "company": 3,
                      *           "is_primary_company": true,
                      *           "is_active": true,
                      *           "created_at": "2026-01-31T09:30:00.000Z",
                      *           "updated_at": "2026-01-31T09:30:00.000Z",
-                     *           "deleted_at": "2026-01-31T09:30:00.000Z",
-                     *           "is_deleted": true
+                     *           "deleted_at": null,
+                     *           "is_deleted": false
                      *         }
                      *       ]
                      *     }
@@ -13572,7 +14046,7 @@ export interface operations {
             content: {
                 /**
                  * @example {
-                 *       "user": 3,
+                 *       "user": 7,
                  *       "company": 3
                  *     }
                  */
@@ -13589,14 +14063,14 @@ export interface operations {
                     /**
                      * @example {
                      *       "id": 3,
-                     *       "user": 3,
+                     *       "user": 7,
                      *       "company": 3,
                      *       "is_primary_company": true,
                      *       "is_active": true,
                      *       "created_at": "2026-01-31T09:30:00.000Z",
                      *       "updated_at": "2026-01-31T09:30:00.000Z",
-                     *       "deleted_at": "2026-01-31T09:30:00.000Z",
-                     *       "is_deleted": true
+                     *       "deleted_at": null,
+                     *       "is_deleted": false
                      *     }
                      */
                     "application/json": components["schemas"]["Membership"];
@@ -13705,7 +14179,10 @@ export interface operations {
                 "X-Tenant"?: components["parameters"]["Tenant"];
             };
             path: {
-                /** @example 7 */
+                /**
+                 * @description The id of the row.
+                 * @example 3
+                 */
                 id: number;
             };
             cookie?: never;
@@ -13721,14 +14198,14 @@ export interface operations {
                     /**
                      * @example {
                      *       "id": 3,
-                     *       "user": 3,
+                     *       "user": 7,
                      *       "company": 3,
                      *       "is_primary_company": true,
                      *       "is_active": true,
                      *       "created_at": "2026-01-31T09:30:00.000Z",
                      *       "updated_at": "2026-01-31T09:30:00.000Z",
-                     *       "deleted_at": "2026-01-31T09:30:00.000Z",
-                     *       "is_deleted": true
+                     *       "deleted_at": null,
+                     *       "is_deleted": false
                      *     }
                      */
                     "application/json": components["schemas"]["Membership"];
@@ -13819,7 +14296,10 @@ export interface operations {
                 "X-Tenant"?: components["parameters"]["Tenant"];
             };
             path: {
-                /** @example 7 */
+                /**
+                 * @description The id of the row.
+                 * @example 3
+                 */
                 id: number;
             };
             cookie?: never;
@@ -13847,14 +14327,14 @@ export interface operations {
                     /**
                      * @example {
                      *       "id": 3,
-                     *       "user": 3,
+                     *       "user": 7,
                      *       "company": 3,
                      *       "is_primary_company": true,
                      *       "is_active": true,
                      *       "created_at": "2026-01-31T09:30:00.000Z",
                      *       "updated_at": "2026-01-31T09:30:00.000Z",
-                     *       "deleted_at": "2026-01-31T09:30:00.000Z",
-                     *       "is_deleted": true
+                     *       "deleted_at": null,
+                     *       "is_deleted": false
                      *     }
                      */
                     "application/json": components["schemas"]["Membership"];
@@ -13972,7 +14452,10 @@ export interface operations {
                 "X-Tenant"?: components["parameters"]["Tenant"];
             };
             path: {
-                /** @example 7 */
+                /**
+                 * @description The id of the row.
+                 * @example 3
+                 */
                 id: number;
             };
             cookie?: never;
@@ -14091,18 +14574,34 @@ export interface operations {
         parameters: {
             query?: {
                 /**
-                 * @description From 1.
+                 * @description Which page, from 1.
                  * @example 1
                  */
                 page?: number;
                 /**
-                 * @description Rows of a page.
+                 * @description Rows of a page, 100 at most.
                  * @example 20
                  */
                 page_size?: number;
+                /**
+                 * @description Only those of this user.
+                 * @example 7
+                 */
                 user?: number;
+                /**
+                 * @description Only those of this company.
+                 * @example 3
+                 */
                 company?: number;
+                /**
+                 * @description Only those of this membership.
+                 * @example 3
+                 */
                 user_company?: number;
+                /**
+                 * @description Only those of this role.
+                 * @example 3
+                 */
                 role?: number;
             };
             header?: {
@@ -14133,7 +14632,7 @@ export interface operations {
                      *           "id": 3,
                      *           "user_company": {
                      *             "id": 3,
-                     *             "user": 3,
+                     *             "user": 7,
                      *             "company": 3,
                      *             "is_active": true
                      *           },
@@ -14145,8 +14644,8 @@ export interface operations {
                      *           },
                      *           "created_at": "2026-01-31T09:30:00.000Z",
                      *           "updated_at": "2026-01-31T09:30:00.000Z",
-                     *           "deleted_at": "2026-01-31T09:30:00.000Z",
-                     *           "is_deleted": true
+                     *           "deleted_at": null,
+                     *           "is_deleted": false
                      *         }
                      *       ]
                      *     }
@@ -14255,7 +14754,7 @@ export interface operations {
                      *       "id": 3,
                      *       "user_company": {
                      *         "id": 3,
-                     *         "user": 3,
+                     *         "user": 7,
                      *         "company": 3,
                      *         "is_active": true
                      *       },
@@ -14267,8 +14766,8 @@ export interface operations {
                      *       },
                      *       "created_at": "2026-01-31T09:30:00.000Z",
                      *       "updated_at": "2026-01-31T09:30:00.000Z",
-                     *       "deleted_at": "2026-01-31T09:30:00.000Z",
-                     *       "is_deleted": true
+                     *       "deleted_at": null,
+                     *       "is_deleted": false
                      *     }
                      */
                     "application/json": components["schemas"]["MembershipRole"];
@@ -14377,7 +14876,10 @@ export interface operations {
                 "X-Tenant"?: components["parameters"]["Tenant"];
             };
             path: {
-                /** @example 7 */
+                /**
+                 * @description The id of the row.
+                 * @example 3
+                 */
                 id: number;
             };
             cookie?: never;
@@ -14395,7 +14897,7 @@ export interface operations {
                      *       "id": 3,
                      *       "user_company": {
                      *         "id": 3,
-                     *         "user": 3,
+                     *         "user": 7,
                      *         "company": 3,
                      *         "is_active": true
                      *       },
@@ -14407,8 +14909,8 @@ export interface operations {
                      *       },
                      *       "created_at": "2026-01-31T09:30:00.000Z",
                      *       "updated_at": "2026-01-31T09:30:00.000Z",
-                     *       "deleted_at": "2026-01-31T09:30:00.000Z",
-                     *       "is_deleted": true
+                     *       "deleted_at": null,
+                     *       "is_deleted": false
                      *     }
                      */
                     "application/json": components["schemas"]["MembershipRole"];
@@ -14499,7 +15001,10 @@ export interface operations {
                 "X-Tenant"?: components["parameters"]["Tenant"];
             };
             path: {
-                /** @example 7 */
+                /**
+                 * @description The id of the row.
+                 * @example 3
+                 */
                 id: number;
             };
             cookie?: never;
@@ -14618,16 +15123,24 @@ export interface operations {
         parameters: {
             query?: {
                 /**
-                 * @description From 1.
+                 * @description Which page, from 1.
                  * @example 1
                  */
                 page?: number;
                 /**
-                 * @description Rows of a page.
+                 * @description Rows of a page, 100 at most.
                  * @example 20
                  */
                 page_size?: number;
+                /**
+                 * @description Only those of this company.
+                 * @example 3
+                 */
                 company?: number;
+                /**
+                 * @description Only those of this status.
+                 * @example pending
+                 */
                 status?: "pending" | "accepted" | "revoked" | "expired";
             };
             header?: {
@@ -14664,8 +15177,8 @@ export interface operations {
                      *           "expires_at": "2026-01-31T09:30:00.000Z",
                      *           "created_at": "2026-01-31T09:30:00.000Z",
                      *           "updated_at": "2026-01-31T09:30:00.000Z",
-                     *           "deleted_at": "2026-01-31T09:30:00.000Z",
-                     *           "is_deleted": true
+                     *           "deleted_at": null,
+                     *           "is_deleted": false
                      *         }
                      *       ]
                      *     }
@@ -14782,8 +15295,8 @@ export interface operations {
                      *       "expires_at": "2026-01-31T09:30:00.000Z",
                      *       "created_at": "2026-01-31T09:30:00.000Z",
                      *       "updated_at": "2026-01-31T09:30:00.000Z",
-                     *       "deleted_at": "2026-01-31T09:30:00.000Z",
-                     *       "is_deleted": true,
+                     *       "deleted_at": null,
+                     *       "is_deleted": false,
                      *       "token": "q1yM3cT8mZ0J0u4gk3V2cW7rY5bN6xK9dF1hG2jL3pA"
                      *     }
                      */
@@ -15024,7 +15537,10 @@ export interface operations {
                 "X-Tenant"?: components["parameters"]["Tenant"];
             };
             path: {
-                /** @example 7 */
+                /**
+                 * @description The id of the row.
+                 * @example 3
+                 */
                 id: number;
             };
             cookie?: never;
@@ -15048,8 +15564,8 @@ export interface operations {
                      *       "expires_at": "2026-01-31T09:30:00.000Z",
                      *       "created_at": "2026-01-31T09:30:00.000Z",
                      *       "updated_at": "2026-01-31T09:30:00.000Z",
-                     *       "deleted_at": "2026-01-31T09:30:00.000Z",
-                     *       "is_deleted": true
+                     *       "deleted_at": null,
+                     *       "is_deleted": false
                      *     }
                      */
                     "application/json": components["schemas"]["Invitation"];
@@ -15140,7 +15656,10 @@ export interface operations {
                 "X-Tenant"?: components["parameters"]["Tenant"];
             };
             path: {
-                /** @example 7 */
+                /**
+                 * @description The id of the row.
+                 * @example 3
+                 */
                 id: number;
             };
             cookie?: never;
@@ -15176,8 +15695,8 @@ export interface operations {
                      *       "expires_at": "2026-01-31T09:30:00.000Z",
                      *       "created_at": "2026-01-31T09:30:00.000Z",
                      *       "updated_at": "2026-01-31T09:30:00.000Z",
-                     *       "deleted_at": "2026-01-31T09:30:00.000Z",
-                     *       "is_deleted": true
+                     *       "deleted_at": null,
+                     *       "is_deleted": false
                      *     }
                      */
                     "application/json": components["schemas"]["Invitation"];
@@ -15295,7 +15814,10 @@ export interface operations {
                 "X-Tenant"?: components["parameters"]["Tenant"];
             };
             path: {
-                /** @example 7 */
+                /**
+                 * @description The id of the row.
+                 * @example 3
+                 */
                 id: number;
             };
             cookie?: never;
@@ -15412,7 +15934,10 @@ export interface operations {
                 "X-Tenant"?: components["parameters"]["Tenant"];
             };
             path: {
-                /** @example 7 */
+                /**
+                 * @description The id of the row.
+                 * @example 3
+                 */
                 id: number;
             };
             cookie?: never;
@@ -15545,7 +16070,10 @@ export interface operations {
                 "X-Tenant"?: components["parameters"]["Tenant"];
             };
             path: {
-                /** @example 7 */
+                /**
+                 * @description The id of the row.
+                 * @example 3
+                 */
                 id: number;
             };
             cookie?: never;
@@ -15560,7 +16088,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "detail": "The invitation is revoked."
+                     *       "detail": "The invitation was sent again."
                      *     }
                      */
                     "application/json": components["schemas"]["DetailAnswer"];
@@ -15670,6 +16198,10 @@ export interface operations {
     getMyPermissions: {
         parameters: {
             query: {
+                /**
+                 * @description The company.
+                 * @example 3
+                 */
                 company: number;
             };
             header?: {
@@ -15769,33 +16301,55 @@ export interface operations {
     listActivity: {
         parameters: {
             query?: {
+                /**
+                 * @description Which page, from 1; deep pages are found faster by `cursor`.
+                 * @example 1
+                 */
                 page?: number;
                 /**
-                 * @description Rows of a page.
+                 * @description Rows of a page, 100 at most.
                  * @example 20
                  */
                 page_size?: number;
-                /** @description `next_cursor` of the page before; instead of `page`. */
+                /**
+                 * @description `next_cursor` of the page before; instead of `page`.
+                 * @example MTc5NTQ4NjQwMDAwMDAwMC40Mg
+                 */
                 cursor?: string;
-                /** @example UPDATE */
+                /**
+                 * @description What was done.
+                 * @example UPDATE
+                 */
                 action?: string;
                 /**
-                 * @description A day of UTC, or a moment.
+                 * @description No entry before this: a day of UTC, or a moment.
                  * @example 2026-11-24
                  */
                 from?: string;
                 /**
-                 * @description A day of UTC, or a moment.
+                 * @description No entry after this: a day of UTC, or a moment.
                  * @example 2026-11-24
                  */
                 to?: string;
-                /** @example 7 */
+                /**
+                 * @description Only those of this company.
+                 * @example 3
+                 */
                 company?: number;
-                /** @example Company */
+                /**
+                 * @description What kind of row was changed.
+                 * @example Company
+                 */
                 entity_type?: string;
-                /** @example 7 */
+                /**
+                 * @description Which row of that kind.
+                 * @example 3
+                 */
                 entity_id?: number;
-                /** @example 7 */
+                /**
+                 * @description Only those of this user.
+                 * @example 7
+                 */
                 user?: number;
             };
             header?: {
@@ -15824,7 +16378,7 @@ export interface operations {
                      *       "results": [
                      *         {
                      *           "id": 3,
-                     *           "user": 3,
+                     *           "user": 7,
                      *           "user_display": "ada@corp.io",
                      *           "date": 20261124,
                      *           "action": "UPDATE",
@@ -15915,23 +16469,33 @@ export interface operations {
     listOwnActivity: {
         parameters: {
             query?: {
+                /**
+                 * @description Which page, from 1; deep pages are found faster by `cursor`.
+                 * @example 1
+                 */
                 page?: number;
                 /**
-                 * @description Rows of a page.
+                 * @description Rows of a page, 100 at most.
                  * @example 20
                  */
                 page_size?: number;
-                /** @description `next_cursor` of the page before; instead of `page`. */
+                /**
+                 * @description `next_cursor` of the page before; instead of `page`.
+                 * @example MTc5NTQ4NjQwMDAwMDAwMC40Mg
+                 */
                 cursor?: string;
-                /** @example UPDATE */
+                /**
+                 * @description What was done.
+                 * @example UPDATE
+                 */
                 action?: string;
                 /**
-                 * @description A day of UTC, or a moment.
+                 * @description No entry before this: a day of UTC, or a moment.
                  * @example 2026-11-24
                  */
                 from?: string;
                 /**
-                 * @description A day of UTC, or a moment.
+                 * @description No entry after this: a day of UTC, or a moment.
                  * @example 2026-11-24
                  */
                 to?: string;
@@ -15962,7 +16526,7 @@ export interface operations {
                      *       "results": [
                      *         {
                      *           "id": 3,
-                     *           "user": 3,
+                     *           "user": 7,
                      *           "user_display": "ada@corp.io",
                      *           "date": 20261124,
                      *           "action": "UPDATE",
@@ -16053,23 +16617,33 @@ export interface operations {
     listSecurityEntries: {
         parameters: {
             query?: {
+                /**
+                 * @description Which page, from 1; deep pages are found faster by `cursor`.
+                 * @example 1
+                 */
                 page?: number;
                 /**
-                 * @description Rows of a page.
+                 * @description Rows of a page, 100 at most.
                  * @example 20
                  */
                 page_size?: number;
-                /** @description `next_cursor` of the page before; instead of `page`. */
+                /**
+                 * @description `next_cursor` of the page before; instead of `page`.
+                 * @example MTc5NTQ4NjQwMDAwMDAwMC40Mg
+                 */
                 cursor?: string;
-                /** @example UPDATE */
+                /**
+                 * @description What was done.
+                 * @example UPDATE
+                 */
                 action?: string;
                 /**
-                 * @description A day of UTC, or a moment.
+                 * @description No entry before this: a day of UTC, or a moment.
                  * @example 2026-11-24
                  */
                 from?: string;
                 /**
-                 * @description A day of UTC, or a moment.
+                 * @description No entry after this: a day of UTC, or a moment.
                  * @example 2026-11-24
                  */
                 to?: string;
@@ -16078,8 +16652,11 @@ export interface operations {
                  * @example 7
                  */
                 user?: number;
-                /** @description `true`, for admins of the tenant: of everybody, and what is nobody's, such as a login of an unknown name. */
-                all?: string;
+                /**
+                 * @description `true`, for admins of the tenant: of everybody, and what is nobody's, such as a login of an unknown name.
+                 * @example true
+                 */
+                all?: "true" | "false";
             };
             header?: {
                 /**
@@ -16107,7 +16684,7 @@ export interface operations {
                      *       "results": [
                      *         {
                      *           "id": 3,
-                     *           "user": 3,
+                     *           "user": 7,
                      *           "user_display": "ada@corp.io",
                      *           "date": 20261124,
                      *           "action": "LOGIN_SUCCEEDED",
@@ -16194,17 +16771,20 @@ export interface operations {
         parameters: {
             query?: {
                 /**
-                 * @description From 1.
+                 * @description Which page, from 1.
                  * @example 1
                  */
                 page?: number;
                 /**
-                 * @description Rows of a page.
+                 * @description Rows of a page, 100 at most.
                  * @example 20
                  */
                 page_size?: number;
-                /** @description `true`: only those not read. */
-                unread?: string;
+                /**
+                 * @description `true`: only those not read.
+                 * @example true
+                 */
+                unread?: "true" | "false";
             };
             header?: {
                 /**
@@ -16233,7 +16813,7 @@ export interface operations {
                      *         {
                      *           "id": 3,
                      *           "message": "You are Accountant of Acme Ltd now.",
-                     *           "read": true,
+                     *           "read": false,
                      *           "created_at": "2026-01-31T09:30:00.000Z"
                      *         }
                      *       ],
@@ -16340,7 +16920,7 @@ export interface operations {
                 content: {
                     /**
                      * @example {
-                     *       "detail": "The invitation is revoked."
+                     *       "detail": "Marked as read."
                      *     }
                      */
                     "application/json": components["schemas"]["DetailAnswer"];
