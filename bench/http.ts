@@ -18,7 +18,10 @@ import { uniform, zipf } from "./load.ts";
 import { describeMachine, memoryOf } from "./machine.ts";
 
 /** Connections of the service's lanes, and of the bound's pool. */
-const CONNECTIONS = 24;
+const CONNECTIONS = 32;
+
+/** Statements that each lane keeps prepared: with thousands of busy tenants, as docs/SCALING.md advises. */
+const PREPARED_PER_LANE = 2_500;
 
 /** bcrypt's cost of the members' passwords. */
 const SEED_COST = 4;
@@ -169,6 +172,7 @@ function settingsOf(config: Config, database: OpenDatabase, lanes: number): Reco
     DATABASE_URL: database.url,
     DATABASE_MIGRATION_URL: database.migrationUrl,
     DATABASE_LANES: String(lanes),
+    DATABASE_PREPARED_PER_LANE: String(PREPARED_PER_LANE),
     // The members of thousands of tenants log in once, before anything is measured.
     BCRYPT_COST: String(SEED_COST),
     RATE_LIMIT_AUTHENTICATED: never,

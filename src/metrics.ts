@@ -7,8 +7,12 @@ export interface Loads {
   /** Hashes under way and waiting. */
   readonly passwords: { readonly load: number };
   readonly database: {
-    /** Transactions on their way and waiting, and statements kept prepared, by shared connection. */
-    lanes(): readonly { readonly load: number; readonly prepared: number }[];
+    /** Transactions on their way and waiting, what is kept prepared, and tenants served, by shared connection. */
+    lanes(): readonly {
+      readonly load: number;
+      readonly prepared: number;
+      readonly tenants: number;
+    }[];
     /** Transactions that have a connection of their own or wait for one. */
     readonly transactionLoad: number;
   };
@@ -123,7 +127,7 @@ export class Metrics {
       [],
       (gauge) => gauge.set(Number(notifications.isAlive)),
     );
-    const perLane = (name: string, help: string, key: "load" | "prepared") =>
+    const perLane = (name: string, help: string, key: "load" | "prepared" | "tenants") =>
       this.#watch(name, help, ["lane"], (gauge) =>
         database.lanes().forEach((use, lane) => gauge.set({ lane }, use[key])),
       );
@@ -136,6 +140,11 @@ export class Metrics {
       "ouvira_database_lane_statements_prepared",
       "Statements kept prepared on each connection that tenants share.",
       "prepared",
+    );
+    perLane(
+      "ouvira_database_lane_tenants",
+      "Tenants that each shared connection has served since it was opened: the server keeps what it knows of them.",
+      "tenants",
     );
     const perCache = (name: string, help: string, key: keyof CacheUse) =>
       this.#watch(name, help, ["cache"], (gauge) =>

@@ -25,9 +25,10 @@ export interface LaneOptions extends LaneConnectionOptions {
 
 /**
  * Different schemas one connection serves before it is replaced. The server keeps catalogue entries
- * of every table a backend has touched and never gives them back.
+ * of every table a backend has touched and never gives them back: some 0.2 to 0.4 MB a tenant, by how much of the
+ * product it uses (docs/benchmarks/growth.md, docs/PERFORMANCE.md).
  */
-const SCHEMAS_PER_CONNECTION_MAX = 4_000;
+const SCHEMAS_PER_CONNECTION_MAX = 1_000;
 
 /** Statements given up in one message. */
 const DEALLOCATE_BATCH = 64;
@@ -93,6 +94,11 @@ export class Lane {
   /** What the connection keeps prepared. */
   get preparedCount(): number {
     return this.#current?.prepared.size ?? 0;
+  }
+
+  /** Tenants that the connection has served. */
+  get tenantCount(): number {
+    return this.#current?.schemas.size ?? 0;
   }
 
   /** Opens the connection ahead of the first transaction. Failing to is told to those who wait. */

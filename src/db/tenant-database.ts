@@ -200,11 +200,12 @@ export class TenantDatabase {
   }
 
   /** What the lanes are doing, for metrics and benchmarks. */
-  lanes(): { pid: number | undefined; load: number; prepared: number }[] {
+  lanes(): { pid: number | undefined; load: number; prepared: number; tenants: number }[] {
     return this.#lanes.map((lane) => ({
       pid: lane.pid,
       load: lane.load,
       prepared: lane.preparedCount,
+      tenants: lane.tenantCount,
     }));
   }
 }

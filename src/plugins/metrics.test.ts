@@ -130,6 +130,7 @@ describe("GET /metrics", () => {
     );
     expect(busy).toMatchObject({ [own ?? ""]: 3, [other ?? ""]: 0 });
     expect(idle).toMatchObject({ [own ?? ""]: 0, [other ?? ""]: 0 });
+    expect(idle[`ouvira_database_lane_tenants{lane="${id % 2}"}`]).toBeGreaterThan(0);
   });
 });
 
