@@ -3,7 +3,10 @@ import { readFile } from "node:fs/promises";
 import { createRequire } from "node:module";
 import path from "node:path";
 import type { FastifyPluginAsync, FastifyReply, FastifyRequest } from "fastify";
+import type { Config } from "../config.ts";
+import { DEMO_SUBDOMAIN } from "../tenants/demo.ts";
 import type { ContentSecurityPolicy } from "./security-headers.ts";
+import { SWAGGER_SCRIPT, SWAGGER_STYLES, swaggerBody } from "./swagger-page.ts";
 
 const { resolve } = createRequire(import.meta.url);
 const SWAGGER_UI_DIR = path.join(
@@ -26,7 +29,8 @@ interface Viewer {
   title: string;
   stylesheets: readonly string[];
   scripts: readonly string[];
-  body: string;
+  /** @param base where the page's files are, without a slash at the end */
+  body: (base: string) => string;
   /** By name, each read when it is first asked for. */
   files: Readonly<Record<string, () => Promise<string>>>;
   contentSecurityPolicy: ContentSecurityPolicy;
@@ -47,40 +51,29 @@ const CONTENT_SECURITY_POLICY = {
 /** The document's address, from a script that lies one folder below it. */
 const DOCUMENT_URL = `new URL("../swagger.json", document.currentScript.src).href`;
 
-const SWAGGER_UI: Viewer = {
+/** @param tenant what the log-in of the page begins with */
+const swaggerUi = (tenant: string): Viewer => ({
   path: "/swagger",
   title: "Ouvira API – Swagger UI",
   stylesheets: ["swagger-ui.css", "page.css"],
   scripts: ["swagger-ui-bundle.js", "start.js"],
-  body: `<div id="swagger-ui"></div>`,
+  body: (base) => swaggerBody(base, tenant),
   files: {
     "swagger-ui.css": () => readFile(path.join(SWAGGER_UI_DIR, "swagger-ui.css"), "utf8"),
     "swagger-ui-bundle.js": () =>
       readFile(path.join(SWAGGER_UI_DIR, "swagger-ui-bundle.js"), "utf8"),
-    "page.css": async () => "body { margin: 0; background: #fafafa; }\n",
-    "start.js": async () => `SwaggerUIBundle({
-  url: ${DOCUMENT_URL},
-  dom_id: "#swagger-ui",
-  deepLinking: true,
-  displayRequestDuration: true,
-  docExpansion: "list",
-  filter: true,
-  persistAuthorization: true,
-  tryItOutEnabled: true,
-  // Swagger's own service would be sent the document's address.
-  validatorUrl: null,
-});
-`,
+    "page.css": async () => SWAGGER_STYLES,
+    "start.js": async () => SWAGGER_SCRIPT,
   },
   contentSecurityPolicy: CONTENT_SECURITY_POLICY,
-};
+});
 
 const REDOC: Viewer = {
   path: "/redoc",
   title: "Ouvira API – ReDoc",
   stylesheets: ["page.css"],
   scripts: ["redoc.standalone.js", "start.js"],
-  body: `<div id="redoc"></div>`,
+  body: () => `<div id="redoc"></div>`,
   files: {
     "redoc.standalone.js": async () =>
       (await readFile(REDOC_BUNDLE, "utf8")).replaceAll(REDOC_LOGO, NO_IMAGE),
@@ -117,7 +110,10 @@ interface Content {
 }
 
 /** `/swagger.json`, `/swagger.yaml` and two pages that show them, all from this server. */
-export const apiDocumentRoutes: FastifyPluginAsync = async (app) => {
+export const apiDocumentRoutes: FastifyPluginAsync<{ config: Config }> = async (
+  app,
+  { config },
+) => {
   const json = once(async () => `${JSON.stringify(app.swagger())}\n`);
   const yaml = once(async () => {
     const { stringify } = await import("yaml");
@@ -133,7 +129,9 @@ export const apiDocumentRoutes: FastifyPluginAsync = async (app) => {
     send(request, reply, "application/yaml; charset=utf-8", await yaml()),
   );
 
-  for (const viewer of [SWAGGER_UI, REDOC]) {
+  // The tenant that a first start makes.
+  const tenant = config.appEnv === "local" ? DEMO_SUBDOMAIN : "";
+  for (const viewer of [swaggerUi(tenant), REDOC]) {
     const { contentSecurityPolicy } = viewer;
     const page = { ...options, config: { ...options.config, contentSecurityPolicy } };
     app.get(`${viewer.path}/`, page, (request, reply) =>
@@ -165,7 +163,7 @@ function pageOf(viewer: Viewer, url: string): string {
     ...viewer.stylesheets.map((name) => `<link rel="stylesheet" href="${base}/${name}">`),
     "</head>",
     "<body>",
-    viewer.body,
+    viewer.body(base),
     ...viewer.scripts.map((name) => `<script src="${base}/${name}"></script>`),
     "</body>",
     "</html>",

@@ -70,7 +70,8 @@ export const openapiPlugin = fastifyPlugin<{ services: Services }>(
       transform: transformRoute,
       transformObject,
     });
-    if (services.config.isDocsPublic) await app.register(apiDocumentRoutes);
+    const { config } = services;
+    if (config.isDocsPublic) await app.register(apiDocumentRoutes, { config });
   },
 );
 

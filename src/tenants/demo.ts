@@ -17,7 +17,14 @@ export interface DemoLogin {
   readonly password: string;
 }
 
-const DEMO = { subdomain: "demo", email: "owner@demo.test", phone: "+12025550143" } as const;
+/** The tenant that a first start in local mode makes. */
+export const DEMO_SUBDOMAIN = "demo";
+
+const DEMO = {
+  subdomain: DEMO_SUBDOMAIN,
+  email: "owner@demo.test",
+  phone: "+12025550143",
+} as const;
 
 const StoredLogin = z.object({ subdomain: z.string(), email: z.string(), password: z.string() });
 
