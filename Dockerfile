@@ -12,6 +12,7 @@ RUN npm ci --ignore-scripts
 COPY tsconfig.json ./
 COPY src src
 COPY scripts scripts
+COPY admin admin
 RUN npm run build
 
 FROM ${NODE_IMAGE} AS dependencies
@@ -27,6 +28,7 @@ ENV NODE_ENV=production
 WORKDIR /app
 COPY --from=dependencies /app/node_modules node_modules
 COPY --from=build /app/dist dist
+COPY --from=build /app/admin/dist admin/dist
 COPY package.json ./
 COPY migrations migrations
 COPY tenant-migrations tenant-migrations

@@ -56,6 +56,16 @@ async function curl(dev: ScriptProcess): Promise<unknown> {
   return JSON.parse(stdout);
 }
 
+/** As the operator whose password it printed. */
+function logInToConsole(dev: ScriptProcess): Promise<Response> {
+  const [, email, password] = /Console: log in as (\S+) with (\S+)/.exec(dev.stdout()) ?? [];
+  return fetch(`http://127.0.0.1:${port}/api/platform/login/`, {
+    method: "POST",
+    headers: { "content-type": "application/json" },
+    body: JSON.stringify({ email, password }),
+  });
+}
+
 describe("npm run dev", () => {
   test("starts everything on an empty folder, and the curl line works as it is printed", async () => {
     const dev = startDev();
@@ -67,6 +77,8 @@ describe("npm run dev", () => {
         user: { email: "owner@demo.test" },
       });
       expect(dev.stdout()).toContain(`http://localhost:${port}/swagger/`);
+      expect(dev.stdout()).toContain(`http://localhost:${port}/admin/`);
+      expect((await logInToConsole(dev)).status).toBe(200);
     } finally {
       await stop(dev);
     }

