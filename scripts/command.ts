@@ -2,6 +2,7 @@ import { existsSync } from "node:fs";
 import path from "node:path";
 import { createInterface } from "node:readline/promises";
 import { parseArgs, type ParseArgsConfig } from "node:util";
+import postgres from "postgres";
 import { type Config, readConfig } from "../src/config.ts";
 import { ConfigError } from "../src/config-error.ts";
 import { type OpenDatabase, openDatabase } from "../src/db/open-database.ts";
@@ -25,9 +26,12 @@ const EXIT_USAGE = 2;
 export async function runCommand(work: () => Promise<void>): Promise<void> {
   try {
     await work();
-  } catch (error) {
-    process.exitCode = error instanceof UsageError ? EXIT_USAGE : EXIT_FAILED;
+  } catch (thrown) {
+    const error = isUnmigrated(thrown)
+      ? new AppError("not_ready", "The database is not migrated: run npm run migrate.")
+      : thrown;
     const code = error instanceof AppError ? error.code : undefined;
+    process.exitCode = error instanceof UsageError ? EXIT_USAGE : EXIT_FAILED;
     const isExpected =
       code !== undefined || error instanceof UsageError || error instanceof ConfigError;
     if (process.argv.includes("--json")) {
@@ -42,6 +46,15 @@ export async function runCommand(work: () => Promise<void>): Promise<void> {
       console.error(error);
     }
   }
+}
+
+/** Whether the registry is not there: nobody has run `npm run migrate` on this database. */
+function isUnmigrated(error: unknown): boolean {
+  return (
+    error instanceof postgres.PostgresError &&
+    error.code === "42P01" &&
+    error.message === 'relation "public.tenants" does not exist'
+  );
 }
 
 /**

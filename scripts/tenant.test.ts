@@ -2,6 +2,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { createDatabase } from "../test/cluster.ts";
 import { runScript } from "../test/process.ts";
 import { createRegistry, type TestRegistry } from "../test/registry.ts";
 
@@ -111,6 +112,22 @@ describe("npm run tenant -- list, show", () => {
 
     expect(refused).toMatchObject({ exitCode: 1, stdout: "" });
     expect(refused.stderr).toContain("APP_ENV is not set");
+  });
+
+  test("on a database that nobody has migrated: a sentence, exit code 1", async () => {
+    const empty = await createDatabase();
+    const settings = { APP_ENV: "local", DATA_DIR: dataDir, DATABASE_URL: empty.url };
+    try {
+      const refused = await runScript("tenant.ts", ["list"], settings);
+
+      expect(refused).toEqual({
+        exitCode: 1,
+        stdout: "",
+        stderr: "not_ready: The database is not migrated: run npm run migrate.\n",
+      });
+    } finally {
+      await empty.drop();
+    }
   });
 
   test("without a database: a sentence and the reason, exit code 1", async () => {

@@ -1,9 +1,9 @@
 import { REGISTRY_MIGRATIONS_DIR } from "../paths.ts";
 import { withAdmin } from "./admin.ts";
-import { apiRoleOf, ensureRoles } from "./roles.ts";
+import { apiRoleOf, ensureRoles, grantTenantRoles } from "./roles.ts";
 
 /**
- * Brings the registry (schema `public`) up to date, with the roles it needs. Safe to run again; of
+ * Brings the registry (schema `public`) up to date, with the roles it needs and what the API's may act as. Safe to run again; of
  * two runs at once the second waits for the first.
  *
  * @param apiUrl names the role that the API logs in as
@@ -27,5 +27,8 @@ export async function migrateRegistry(
     checkOrder: true,
     log: () => undefined,
   });
+  if (direction === "up") {
+    await withAdmin(migrationUrl, (admin) => grantTenantRoles(admin, apiRoleOf(apiUrl)));
+  }
   return applied.map(({ name }) => name);
 }

@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { createRegistry, type TestRegistry } from "../../test/registry.ts";
 import { withAdmin } from "./admin.ts";
+import { migrateRegistry } from "./registry-migrations.ts";
 import { findRoleGaps } from "./roles.ts";
 
 let registry: TestRegistry;
@@ -9,6 +10,38 @@ beforeAll(async () => {
   registry = await createRegistry();
 });
 afterAll(() => registry.close());
+
+describe("migrateRegistry", () => {
+  test("with another role for the API lets it act for the tenants that are there", async () => {
+    const { id } = await registry.createTenant("acme");
+    const other = new URL(registry.apiUrl);
+    other.username = `${registry.apiRole}_other`;
+    await migrateRegistry(registry.url, other.href);
+
+    const actAs = (role: string) =>
+      withAdmin(other.href, (admin) =>
+        admin.transaction(async () => {
+          await admin.execute(`set local role ${role}; set local search_path to t_${id}`);
+          return admin.query`select email from users`;
+        }),
+      );
+
+    try {
+      expect(await actAs(`t_${id}`)).toEqual([{ email: "ada@acme.test" }]);
+      await expect(actAs("postgres")).rejects.toThrow("permission denied to set role");
+      expect(await withAdmin(other.href, findRoleGaps)).toEqual([]);
+    } finally {
+      await registry.sql.unsafe(`drop owned by ${other.username}; drop role ${other.username}`);
+    }
+  });
+
+  test("by a role that may not make roles says so", async () => {
+    await expect(migrateRegistry(registry.apiUrl, registry.apiUrl)).rejects.toMatchObject({
+      code: "conflict",
+      message: expect.stringContaining("createrole"),
+    });
+  });
+});
 
 describe("findRoleGaps", () => {
   test("finds nothing in the role that npm run migrate makes", async () => {

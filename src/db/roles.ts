@@ -1,5 +1,6 @@
 import postgres from "postgres";
 import { type AdminConnection, identifier, literal } from "./admin.ts";
+import { AppError } from "../errors.ts";
 import { REGISTRY_ROLE } from "./tenant-database.ts";
 
 /** PostgreSQL whose `grant … with inherit false, set true` the roles rest on. */
@@ -8,6 +9,12 @@ const SERVER_VERSION_MIN = 160_000;
 /** SQLSTATEs of a role that came to be, or rights that changed, between a look and the change. */
 const ROLE_RACE_CODES = new Set(["42710", "23505", "XX000"]);
 const ATTEMPTS_MAX = 5;
+
+/** SQLSTATE of a right that is not held. */
+const INSUFFICIENT_PRIVILEGE = "42501";
+
+/** Roles that one statement grants: each takes a lock. */
+const ROLES_PER_GRANT = 100;
 
 /** Who the API logs in as, from its connection URL. */
 export interface ApiRole {
@@ -47,9 +54,40 @@ export async function ensureRoles(admin: AdminConnection, api: ApiRole): Promise
     } catch (error) {
       // Roles are the cluster's and `create role` has no `if not exists`: another database of the
       // product may have been making the same one. It is there the next time.
-      const isRaced = error instanceof postgres.PostgresError && ROLE_RACE_CODES.has(error.code);
+      const code = error instanceof postgres.PostgresError ? error.code : "";
+      if (code === INSUFFICIENT_PRIVILEGE) throw notOurs(error);
+      const isRaced = ROLE_RACE_CODES.has(code);
       if (!isRaced || attempt === ATTEMPTS_MAX) throw error;
     }
+  }
+}
+
+function notOurs(cause: unknown): AppError {
+  return new AppError(
+    "conflict",
+    "The role of DATABASE_MIGRATION_URL may not make the roles of an installation, or another installation on this PostgreSQL server has made them: it needs createrole, and a server (not only a database) of its own.",
+    { cause },
+  );
+}
+
+/**
+ * Gives the API's role those tenants' roles that it does not have: all of them, where it is another one than
+ * before. Safe to run again.
+ */
+export async function grantTenantRoles(admin: AdminConnection, { name }: ApiRole): Promise<void> {
+  const missing = await admin.query<{ role: string }[]>`
+    select r.rolname::text as role
+      from public.tenants t
+      join pg_roles r on r.rolname = 't_' || t.id
+     where not exists (
+       select 1 from pg_auth_members m join pg_roles a on a.oid = m.member
+        where m.roleid = r.oid and a.rolname = ${name} and m.set_option)
+     order by t.id`;
+  for (let start = 0; start < missing.length; start += ROLES_PER_GRANT) {
+    const roles = missing.slice(start, start + ROLES_PER_GRANT).map(({ role }) => identifier(role));
+    await admin.execute(
+      `grant ${roles.join(", ")} to ${identifier(name)} with inherit false, set true`,
+    );
   }
 }
 
