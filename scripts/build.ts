@@ -11,6 +11,7 @@ import { ROOT_DIR } from "../src/paths.ts";
 /** What is started by its path: with the folders it has in the sources, below `dist/`. */
 const ENTRY_POINTS = [
   "src/server.ts",
+  "src/auth/hash-worker.js",
   ...["check-deploy", "create-operator", "migrate", "shell", "tenant"].map(
     (name) => `scripts/${name}.ts`,
   ),

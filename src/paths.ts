@@ -22,3 +22,13 @@ export const TENANT_MIGRATIONS_DIR = path.join(ROOT_DIR, "tenant-migrations");
 
 /** The operators' console: its sources, and in `dist` what is served. */
 export const CONSOLE_DIR = path.join(ROOT_DIR, "admin");
+
+/**
+ * Where a file of the sources is that is run by its path: itself, or in built code what was made of it.
+ *
+ * @param source from the root, such as `src/auth/hash-worker.js`
+ */
+export function runnable(source: string): string {
+  const built = path.join(ROOT_DIR, "dist");
+  return path.join(import.meta.dirname.startsWith(built + path.sep) ? built : ROOT_DIR, source);
+}

@@ -158,5 +158,6 @@ export async function closeServices(services: Services): Promise<void> {
   await services.platform?.pool.close();
   await services.notifications.close();
   await services.database.close();
+  await services.passwords.close();
   await services.tracing?.stop();
 }

@@ -56,7 +56,9 @@ export async function login(
       ? new AppError("account_disabled", "This account is disabled.")
       : invalidCredentials();
   }
-  const newHash = passwords.isOutdated(hash) ? await passwords.hash(password) : hash;
+  const newHash = passwords.isOutdated(hash)
+    ? await passwords.hash(password, context.tenantId)
+    : hash;
   return tenant.transaction(async (tx) => {
     await forgetFailures(tx, subject, networkOf(context.client.ip));
     // The password, or the account, may have changed while the hash was computed.

@@ -25,8 +25,8 @@ export async function changePassword(
   const user = await confirmPassword(tenant, passwords, context, caller.userId, currentPassword);
   await refuseGuessable("new_password", newPassword, user);
   const recent = await findRecentHashes(tenant, user.id);
-  await refuseRecent("new_password", newPassword, recent, passwords);
-  const newHash = await passwords.hash(newPassword);
+  await refuseRecent("new_password", newPassword, recent, passwords, context.tenantId);
+  const newHash = await passwords.hash(newPassword, context.tenantId);
   await tenant.transaction(async (tx) => {
     const ended = { except: caller.sessionId };
     if (!(await replacePassword(tx, context, user, newHash, ended))) {

@@ -34,7 +34,7 @@ export async function checkPassword(
   const { isAllowed } = await tenant.transaction((tx) =>
     countTry(tx, subject, network, PASSWORD_LIMIT),
   );
-  const isRight = await passwords.verify(password, hash);
+  const isRight = await passwords.verify(password, hash, context.tenantId);
   if (!isAllowed) return "locked";
   return isRight ? "right" : "wrong";
 }

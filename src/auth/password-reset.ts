@@ -103,8 +103,8 @@ export async function resetPassword(
   if (!user) throw invalidResetToken();
   await refuseGuessable("password", password, user);
   const recent = await findRecentHashes(tenant, user.id);
-  await refuseRecent("password", password, recent, passwords);
-  const newHash = await passwords.hash(password);
+  await refuseRecent("password", password, recent, passwords, context.tenantId);
+  const newHash = await passwords.hash(password, context.tenantId);
   await tenant.transaction(async (tx) => {
     // Whoever was locked out by wrong passwords has the right one now. First, as at a login: what is
     // held is held in one order.

@@ -74,9 +74,10 @@ export async function refuseRecent(
   password: string,
   recentHashes: readonly string[],
   passwords: PasswordHasher,
+  tenantId: number,
 ): Promise<void> {
   for (const hash of recentHashes) {
-    if (await passwords.verify(password, hash)) {
+    if (await passwords.verify(password, hash, tenantId)) {
       throw refusal(field, `This is one of your last ${RECENT_PASSWORDS} passwords.`);
     }
   }

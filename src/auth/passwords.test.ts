@@ -1,21 +1,19 @@
 import bcrypt from "bcrypt";
 import { afterEach, describe, expect, test, vi } from "vitest";
 import { AppError } from "../errors.ts";
+import { HashThread } from "./hash-thread.ts";
 import { PasswordHasher } from "./passwords.ts";
 
 const hasher = new PasswordHasher({ pepper: "a pepper of this test", cost: 4 });
 
-/** bcrypt without its forms for callbacks. */
-const library: { hash(password: string | Buffer, cost: string | number): Promise<string> } = bcrypt;
-
 afterEach(() => vi.restoreAllMocks());
 
-/** Makes bcrypt wait until it is told to go on; says how many hashes it has been asked for at once. */
-function holdBcrypt(): { started: () => number; release: () => void } {
+/** Makes threads wait until they are told to go on; says how many jobs they have been given. */
+function holdThreads(): { started: () => number; release: () => void } {
   const waiting: (() => void)[] = [];
   let started = 0;
   let isOpen = false;
-  vi.spyOn(library, "hash").mockImplementation(async () => {
+  vi.spyOn(HashThread.prototype, "run").mockImplementation(async () => {
     started += 1;
     if (!isOpen) await new Promise<void>((resolve) => waiting.push(resolve));
     return "$2b$04$hash";
@@ -27,6 +25,18 @@ function holdBcrypt(): { started: () => number; release: () => void } {
       for (const resume of waiting) resume();
     },
   };
+}
+
+/** What became of hashes, once each has ended. */
+async function codesOf(hashes: readonly Promise<unknown>[]): Promise<string[]> {
+  const results = await Promise.allSettled(hashes);
+  return results.map((result) =>
+    result.status === "fulfilled"
+      ? "done"
+      : result.reason instanceof AppError
+        ? result.reason.code
+        : String(result.reason),
+  );
 }
 
 describe("PasswordHasher.verify", () => {
@@ -78,16 +88,14 @@ describe("PasswordHasher.verify", () => {
     const fresh = new PasswordHasher({ pepper: "a pepper of this test", cost: 4 });
     await fresh.verify("the decoy is made", hash);
     const known = await fresh.hash("correct horse");
-    const compare = vi.spyOn(bcrypt, "compare");
-    const make = vi.spyOn(bcrypt, "hash");
+    const run = vi.spyOn(HashThread.prototype, "run");
 
     expect(await fresh.verify("wrong", known)).toBe(false);
     expect(await fresh.verify("wrong", hash)).toBe(false);
 
-    expect(compare).toHaveBeenCalledTimes(2);
-    expect(make).not.toHaveBeenCalled();
-    const costs = compare.mock.calls.map(([, compared]) => bcrypt.getRounds(compared));
-    expect(costs).toEqual([4, 4]);
+    const jobs = run.mock.calls.map(([job]) => job);
+    expect(jobs).toHaveLength(2);
+    expect(jobs.map((job) => "hash" in job && bcrypt.getRounds(job.hash))).toEqual([4, 4]);
   });
 
   test("the empty password is not what an account without one has", async () => {
@@ -97,57 +105,109 @@ describe("PasswordHasher.verify", () => {
 
 describe("PasswordHasher.hash", () => {
   test("hashes two at a time, never more, and all in the end", async () => {
-    const bcryptHeld = holdBcrypt();
+    const threads = holdThreads();
 
     const hashes = Array.from({ length: 10 }, (_, index) => hasher.hash(`password ${index}`));
-    await vi.waitFor(() => expect(bcryptHeld.started()).toBe(2));
+    expect(threads.started()).toBe(2);
     expect(hasher.load).toBe(10);
 
-    bcryptHeld.release();
+    threads.release();
     await Promise.all(hashes);
-    expect(bcryptHeld.started()).toBe(10);
+    expect(threads.started()).toBe(10);
     expect(hasher.load).toBe(0);
   });
 
   test("at no moment are three under way", async () => {
     let running = 0;
     let most = 0;
-    const hash = library.hash.bind(library);
-    vi.spyOn(library, "hash").mockImplementation(
-      async (data: string | Buffer, cost: string | number) => {
-        running += 1;
-        most = Math.max(most, running);
-        const hashed = await hash(data, cost);
-        running -= 1;
-        return hashed;
-      },
-    );
+    const thread = new HashThread();
+    const run = thread.run.bind(thread);
+    vi.spyOn(HashThread.prototype, "run").mockImplementation(async (job) => {
+      running += 1;
+      most = Math.max(most, running);
+      const result = await run(job);
+      running -= 1;
+      return result;
+    });
 
-    await Promise.all(Array.from({ length: 40 }, () => hasher.hash("correct horse")));
+    const hashes = Array.from({ length: 40 }, () => hasher.hash("correct horse"));
 
+    expect(await codesOf(hashes)).toEqual(hashes.map(() => "done"));
     expect(most).toBe(2);
   });
 
   test("a hundred wait; one more is told to come back", async () => {
-    const bcryptHeld = holdBcrypt();
+    const threads = holdThreads();
     const hashes = Array.from({ length: 102 }, () => hasher.hash("correct horse"));
 
     const refusal = await hasher.hash("correct horse").catch((error: unknown) => error);
 
     expect(refusal).toBeInstanceOf(AppError);
     expect(refusal).toMatchObject({ code: "overloaded", statusCode: 503, retryAfterSeconds: 3 });
-    bcryptHeld.release();
+    threads.release();
     await Promise.all(hashes);
     expect(await hasher.hash("correct horse")).toMatch(/^p1\$/);
   });
 
+  test("a tenant that fills the queue is refused for another that comes, and they take turns", async () => {
+    const threads = holdThreads();
+    const ended: string[] = [];
+    const flood = Array.from({ length: 102 }, () =>
+      hasher.hash("one of many", 1).then(() => ended.push("flood")),
+    );
+
+    const others = [2, 3].map((tenant) =>
+      hasher.hash("the only one", tenant).then(() => ended.push("other")),
+    );
+
+    // Those of the flood that came last have given way, and nobody else.
+    expect(hasher.load).toBe(102);
+    const floodEnded = codesOf(flood);
+    threads.release();
+    expect(await floodEnded).toEqual([
+      ...Array.from({ length: 100 }, () => "done"),
+      "overloaded",
+      "overloaded",
+    ]);
+    expect(await codesOf(others)).toEqual(["done", "done"]);
+    // Two were under way, and one of the flood was first in turn.
+    expect(ended.slice(0, 6).filter((whose) => whose === "other")).toHaveLength(2);
+  });
+
+  test("a tenant with as many waiting as any other drives nobody out", async () => {
+    const threads = holdThreads();
+    const first = Array.from({ length: 52 }, () => hasher.hash("correct horse", 1));
+    const second = Array.from({ length: 50 }, () => hasher.hash("correct horse", 2));
+
+    const refusal = await hasher.hash("correct horse", 2).catch((error: unknown) => error);
+
+    expect(refusal).toMatchObject({ code: "overloaded" });
+    threads.release();
+    expect(new Set(await codesOf([...first, ...second]))).toEqual(new Set(["done"]));
+  });
+
   test("a hash that fails gives its place back", async () => {
-    vi.spyOn(bcrypt, "hash").mockRejectedValue(new Error("no memory"));
+    vi.spyOn(HashThread.prototype, "run").mockRejectedValue(new Error("no memory"));
 
     const hashes = Array.from({ length: 6 }, () => hasher.hash("correct horse"));
 
-    for (const result of await Promise.allSettled(hashes)) expect(result.status).toBe("rejected");
+    expect(await codesOf(hashes)).toEqual(hashes.map(() => "Error: no memory"));
     expect(hasher.load).toBe(0);
+  });
+});
+
+describe("PasswordHasher.close", () => {
+  test("refuses what waits, ends what is under way, and nothing hangs", async () => {
+    const closing = new PasswordHasher({ pepper: "a pepper of this test", cost: 10 });
+    await closing.hash("until there is a thread");
+    const ended = codesOf(Array.from({ length: 8 }, () => closing.hash("correct horse")));
+
+    await closing.close();
+
+    const codes = await ended;
+    expect(codes.slice(2)).toEqual(Array.from({ length: 6 }, () => "not_ready"));
+    expect(closing.load).toBe(0);
+    expect(await codesOf([closing.hash("too late")])).toEqual(["not_ready"]);
   });
 });
 

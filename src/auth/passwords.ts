@@ -1,6 +1,8 @@
 import { createHmac } from "node:crypto";
 import bcrypt from "bcrypt";
+import { FairQueue } from "../db/fair-queue.ts";
 import { AppError } from "../errors.ts";
+import { type HashJob, HashThread } from "./hash-thread.ts";
 
 export interface PasswordHasherOptions {
   readonly pepper: string;
@@ -15,24 +17,36 @@ export const PASSWORD_LENGTH_MAX = 128;
 /** The version of PASSWORD_PEPPER, written in front of every hash made with it. */
 const PEPPER_VERSION = "p1";
 
-/**
- * Hashes at a time. A hash holds a thread of Node's pool for 60 ms or more; with all four taken,
- * file, DNS and crypto work of every other request waits for it (measured: 365 ms against 1.3).
- */
+/** Hashes at a time, each on a thread of its own: as many as the smallest machine has cores. */
 const HASHES_AT_ONCE_MAX = 2;
 
 /** Hashes waiting: at 35 a second on 2 cores, three seconds of patience. */
 const HASH_QUEUE_MAX = 100;
 
+/** Whom the hashes are for that are no tenant's: the platform's operators, commands. */
+const PLATFORM = "platform";
+
+/** A hash that waits for a thread. */
+interface Waiting {
+  go(thread: HashThread): void;
+  refuse(error: AppError): void;
+}
+
 /**
  * bcrypt over an HMAC of the password: bcrypt itself reads 72 bytes and stops at a NUL, the HMAC makes
  * all of up to 128 characters of any script count, and a stolen table is no use without the pepper.
+ *
+ * Tenants take turns. When too many hashes wait, the tenant that has the most waiting is refused, whoever comes: a
+ * flood of one tenant's logins drives out its own.
  */
 export class PasswordHasher {
   readonly #pepper: string;
   readonly #cost: number;
-  readonly #waiting: (() => void)[] = [];
-  #running = 0;
+  readonly #waiting = new FairQueue<Waiting>();
+  readonly #threads = Array.from({ length: HASHES_AT_ONCE_MAX }, () => new HashThread());
+  /** The one that was used last is taken first: where hashes are rare, there is one thread. */
+  readonly #idle = [...this.#threads];
+  #isClosed = false;
   #decoy: Promise<string> | undefined;
 
   constructor({ pepper, cost }: PasswordHasherOptions) {
@@ -42,12 +56,18 @@ export class PasswordHasher {
 
   /** Hashes under way and waiting. */
   get load(): number {
-    return this.#running + this.#waiting.length;
+    return this.#threads.length - this.#idle.length + this.#waiting.length;
   }
 
-  /** @throws AppError `overloaded` when too many hashes are waiting */
-  async hash(password: string): Promise<string> {
-    const hashed = await this.#inTurn(() => bcrypt.hash(this.#prepare(password), this.#cost));
+  /**
+   * @param tenantId for whom; undefined: for the platform itself
+   * @throws AppError `overloaded` when too many hashes are waiting
+   */
+  async hash(password: string, tenantId?: number): Promise<string> {
+    const hashed = await this.#inTurn(tenantId, {
+      password: this.#prepare(password),
+      cost: this.#cost,
+    });
     return `${PEPPER_VERSION}${hashed}`;
   }
 
@@ -55,15 +75,28 @@ export class PasswordHasher {
    * Whether `password` is the one that was hashed. Without a hash the same work is done and the
    * answer is no, so that the time does not tell which accounts exist.
    *
+   * @param tenantId for whom; undefined: for the platform itself
    * @throws AppError `overloaded` when too many hashes are waiting
    */
-  async verify(password: string, hash: string | null | undefined): Promise<boolean> {
+  async verify(
+    password: string,
+    hash: string | null | undefined,
+    tenantId?: number,
+  ): Promise<boolean> {
     const known = hash?.startsWith(`${PEPPER_VERSION}$`) ? hash : undefined;
     const compared = known ?? (await this.#makeDecoy());
-    const isSame = await this.#inTurn(() =>
-      bcrypt.compare(this.#prepare(password), compared.slice(PEPPER_VERSION.length)),
-    );
-    return isSame && known !== undefined;
+    const isSame = await this.#inTurn(tenantId, {
+      password: this.#prepare(password),
+      hash: compared.slice(PEPPER_VERSION.length),
+    });
+    return isSame === true && known !== undefined;
+  }
+
+  /** Refuses what waits and ends the threads. */
+  async close(): Promise<void> {
+    this.#isClosed = true;
+    for (const waiting of this.#waiting.takeAll()) waiting.refuse(stopping());
+    await Promise.all(this.#threads.map((thread) => thread.close()));
   }
 
   /** Whether a hash was made with another cost than passwords are hashed with now. */
@@ -88,24 +121,37 @@ export class PasswordHasher {
     return createHmac("sha384", this.#pepper).update(password.normalize("NFKC")).digest("base64");
   }
 
-  async #inTurn<T>(work: () => Promise<T>): Promise<T> {
-    if (this.#running >= HASHES_AT_ONCE_MAX) {
-      if (this.#waiting.length >= HASH_QUEUE_MAX) {
-        throw new AppError("overloaded", "Too many sign-ins are waiting. Try again in a moment.", {
-          retryAfterSeconds: 3,
-        });
-      }
-      // Whoever ends hands its place over, so the count stays.
-      await new Promise<void>((resolve) => this.#waiting.push(resolve));
-    } else {
-      this.#running += 1;
-    }
+  async #inTurn(tenantId: number | undefined, job: HashJob): Promise<boolean | string> {
+    if (this.#isClosed) throw stopping();
+    const thread = this.#idle.pop() ?? (await this.#wait(String(tenantId ?? PLATFORM)));
     try {
-      return await work();
+      return await thread.run(job);
     } finally {
-      const next = this.#waiting.shift();
-      if (next) next();
-      else this.#running -= 1;
+      const next = this.#waiting.take(() => true);
+      if (next) next.go(thread);
+      else this.#idle.push(thread);
     }
   }
+
+  /** A thread, once it is the turn of `whom`. */
+  #wait(whom: string): Promise<HashThread> {
+    if (this.#waiting.length >= HASH_QUEUE_MAX) {
+      const dropped = this.#waiting.takeLastOfLongest(this.#waiting.lengthOf(whom));
+      if (!dropped) return Promise.reject(tooMany());
+      dropped.refuse(tooMany());
+    }
+    return new Promise((resolve, reject) => {
+      this.#waiting.push(whom, { go: resolve, refuse: reject });
+    });
+  }
+}
+
+function tooMany(): AppError {
+  return new AppError("overloaded", "Too many sign-ins are waiting. Try again in a moment.", {
+    retryAfterSeconds: 3,
+  });
+}
+
+function stopping(): AppError {
+  return new AppError("not_ready", "The service is stopping.", { retryAfterSeconds: 1 });
 }

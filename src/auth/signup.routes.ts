@@ -144,7 +144,7 @@ export const signupRoutes: FastifyPluginAsyncZod<{ services: Services }> = async
       if (!signup) throw invalidVerification();
       const person = { full_name: signup.full_name, email, primary_mobile: phone };
       await refuseGuessable("password", password, person);
-      const passwordHash = await passwords.hash(password);
+      const passwordHash = await passwords.hash(password, context.tenantId);
       const { user, session } = await request.tenant.transaction(async (tx) => {
         const created = await finishSignup(tx, context, { phone, token, email, passwordHash });
         const started = await startSession(tx, context, created.id, config.refreshTokenSeconds);

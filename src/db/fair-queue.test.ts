@@ -35,4 +35,15 @@ describe("FairQueue", () => {
     expect(queue.takeAll()).toEqual(["a0", "a1", "b0"]);
     expect(queue.length).toBe(0);
   });
+
+  test("gives up the newest job of who has the most, when that is more than was asked for", () => {
+    const queue = new FairQueue<string>();
+    for (const job of ["a1", "b1", "b2", "c1"]) queue.push(job.slice(0, 1), job);
+
+    expect(queue.takeLastOfLongest(2)).toBeUndefined();
+    expect(queue.takeLastOfLongest(1)).toBe("b2");
+    expect(queue.takeLastOfLongest(0)).toBe("a1");
+    expect(queue.length).toBe(2);
+    expect(queue.takeAll()).toEqual(["b1", "c1"]);
+  });
 });

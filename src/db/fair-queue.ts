@@ -43,6 +43,21 @@ export class FairQueue<Job> {
     return undefined;
   }
 
+  /** The newest job of the key that has the most; undefined when none has more than `least`. */
+  takeLastOfLongest(least: number): Job | undefined {
+    let longest: string | undefined;
+    let most = least;
+    for (const [key, jobs] of this.#byKey) {
+      if (jobs.length > most) [longest, most] = [key, jobs.length];
+    }
+    const jobs = longest === undefined ? undefined : this.#byKey.get(longest);
+    const job = jobs?.pop();
+    if (job === undefined || longest === undefined) return undefined;
+    if (jobs?.length === 0) this.#byKey.delete(longest);
+    this.#length -= 1;
+    return job;
+  }
+
   /** Takes one out, wherever it stands. @returns whether it was there */
   remove(key: string, job: Job): boolean {
     const jobs = this.#byKey.get(key) ?? [];
