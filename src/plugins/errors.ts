@@ -50,7 +50,10 @@ const RETRY_AFTER_SECONDS = 1;
 export const errorPlugin = fastifyPlugin(async (app: FastifyInstance) => {
   app.setErrorHandler((error: unknown, request, reply) => {
     const failure = toAppError(error);
-    if (failure.statusCode >= 500) {
+    // Being busy is no fault to look into, and telling of each such answer would be most of its work: the request's
+    // line has its status.
+    const isMerelyBusy = failure.code === "overloaded" && failure.cause === undefined;
+    if (failure.statusCode >= 500 && !isMerelyBusy) {
       request.log.error({ err: failure.cause ?? error }, failure.message);
     }
     return sendProblem(request, reply, failure);

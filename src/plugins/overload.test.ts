@@ -1,6 +1,6 @@
 import { performance } from "node:perf_hooks";
 import { setImmediate } from "node:timers/promises";
-import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
+import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from "vitest";
 import { startTestApp, type TestApp, type TestTenant } from "../../test/app.ts";
 
 const MAX = 3;
@@ -8,8 +8,6 @@ const MAX = 3;
 let api: TestApp;
 let loud: TestTenant;
 let quiet: TestTenant;
-/** Lets the requests that wait on the route go on. */
-let release: () => void = () => undefined;
 
 beforeAll(async () => {
   api = await startTestApp({ config: { tenantConcurrentRequests: MAX } });
@@ -20,39 +18,73 @@ afterAll(() => api.close());
 
 const profile = (tenant: TestTenant) => api.client(tenant).get("/api/account/profile/");
 
-describe("requests of one tenant", () => {
-  test("past those that may be under way are refused at once, the others' are not", async () => {
-    const find = vi.spyOn(api.services.directory, "findBySubdomain");
-    const hash = vi.spyOn(api.services.passwords, "verify");
-    hash.mockImplementation(
-      () =>
-        new Promise((resolve) => {
-          const before = release;
-          release = () => {
-            before();
-            resolve(false);
-          };
-        }),
-    );
-    const logIn = () =>
-      api.client(loud).post("/api/auth/login/", { identifier: "a@b.test", password: "wrong one" });
-    const underWay = Array.from({ length: MAX }, logIn);
-    await vi.waitFor(() => expect(hash).toHaveBeenCalledTimes(MAX), { timeout: 10_000 });
+/** Keeps logins at the check of the password until it is told to go on. */
+function holdLogins(): { reached: () => number; release: () => void } {
+  const held: (() => void)[] = [];
+  const verify = vi.spyOn(api.services.passwords, "verify");
+  verify.mockImplementation(() => new Promise((resolve) => held.push(() => resolve(false))));
+  return {
+    reached: () => verify.mock.calls.length,
+    release: () => {
+      verify.mockResolvedValue(false);
+      for (const resume of held) resume();
+    },
+  };
+}
 
-    const refused = await profile(loud);
-    const other = await profile(quiet);
+afterEach(() => vi.restoreAllMocks());
+
+describe("requests of one tenant", () => {
+  const logIn = () =>
+    api.client(loud).post("/api/auth/login/", { identifier: "a@b.test", password: "wrong one" });
+
+  test("past those that may be under way wait, past those that may wait they are refused", async () => {
+    const logins = holdLogins();
+    const underWay = Array.from({ length: MAX }, logIn);
+    await vi.waitFor(() => expect(logins.reached()).toBe(MAX), { timeout: 10_000 });
+    const startedAt = performance.now();
+    const tooMany = Array.from({ length: MAX + 1 }, logIn);
+
+    const refused = await Promise.race(tooMany);
 
     expect(refused).toMatchObject({ status: 503, body: { code: "overloaded" } });
     expect(refused.headers["retry-after"]).toBe("1");
-    expect(other.status).toBe(401);
-    release();
+    // Not before a second has gone by: who tries again at once does so once a second.
+    expect(performance.now() - startedAt).toBeGreaterThan(900);
+    logins.release();
     for (const answer of await Promise.all(underWay)) expect(answer.status).toBe(401);
-    expect((await profile(loud)).status).toBe(401);
-    find.mockRestore();
-    hash.mockRestore();
-    expect(await api.services.metrics.registry.metrics()).toContain(
-      'ouvira_shed_requests_total{because="tenant"} 1',
+    expect((await Promise.all(tooMany)).map(({ status }) => status)).toContain(503);
+    expect((await logIn()).status).toBe(401);
+    expect(await api.services.metrics.registry.metrics()).toMatch(
+      /ouvira_shed_requests_total{because="tenant"} [1-9]/,
     );
+  });
+
+  test("that wait are let in as soon as one before them is answered", async () => {
+    const logins = holdLogins();
+    const underWay = Array.from({ length: MAX }, logIn);
+    await vi.waitFor(() => expect(logins.reached()).toBe(MAX), { timeout: 10_000 });
+    const waiting = Array.from({ length: MAX }, logIn);
+
+    logins.release();
+
+    for (const answer of await Promise.all([...underWay, ...waiting])) {
+      expect(answer.status).toBe(401);
+    }
+    expect(logins.reached()).toBe(MAX * 2);
+  });
+
+  test("that anybody can send take no place of those with a token, nor of another tenant's", async () => {
+    const logins = holdLogins();
+    const underWay = Array.from({ length: MAX }, logIn);
+    await vi.waitFor(() => expect(logins.reached()).toBe(MAX), { timeout: 10_000 });
+
+    expect((await profile(loud)).status).toBe(401);
+    expect((await profile(quiet)).status).toBe(401);
+    expect(logins.reached()).toBe(MAX);
+
+    logins.release();
+    await Promise.all(underWay);
   });
 
   test("that end in whatever way give their place back", async () => {

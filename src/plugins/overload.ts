@@ -4,11 +4,12 @@ import { AppError } from "../errors.ts";
 import { EventLoopLag } from "../event-loop-lag.ts";
 import type { Services } from "../services.ts";
 import { isProbe } from "./security.ts";
+import { TenantPlaces, type Visit } from "./tenant-places.ts";
 
 declare module "fastify" {
   interface FastifyRequest {
-    /** Gives the request's place among its tenant's back, once. */
-    leaveTenant: (() => void) | undefined;
+    /** Its place among its tenant's, until it is answered. */
+    visit: Visit | undefined;
   }
 }
 
@@ -37,34 +38,41 @@ export const processOverloadPlugin = fastifyPlugin<{ services: Services }>(
   },
 );
 
+/** One for all: it says the same to everybody, and a stack of its own is the dearest part of it. */
+const TENANT_IS_BUSY = new AppError(
+  "overloaded",
+  "Too many requests of this tenant are under way. Try again in a moment.",
+  { retryAfterSeconds: 1 },
+);
+
 /**
- * Refuses requests of a tenant that has as many under way as one may: whoever sends more than is answered waits for
- * themselves, not in front of the others. Registered where tenants are known.
+ * Lets a tenant have so many requests under way: whoever sends more than is answered waits for themselves, not in
+ * front of the others. Registered where tenants are known.
+ *
+ * Requests to public routes are counted apart: a flood of logins, which anybody can send, takes no place of those who
+ * are logged in.
  */
 export const tenantOverloadPlugin = fastifyPlugin<{ services: Services }>(
   async (app: FastifyInstance, { services: { config, metrics } }) => {
-    /** Requests under way, by tenant; only of those that have some. */
-    const underWay = new Map<number, number>();
-    app.decorateRequest("leaveTenant", undefined);
+    const places = new TenantPlaces(config.tenantConcurrentRequests);
+    app.decorateRequest("visit", undefined);
 
     app.addHook("onRequest", (request, reply, done) => {
       const { id } = request.tenantInfo;
-      const others = underWay.get(id) ?? 0;
-      if (others >= config.tenantConcurrentRequests) {
+      const isPublic = request.routeOptions.config.guard === "public";
+      const refuse = () => {
         metrics.shedRequests.inc({ because: "tenant" });
-        const detail = "Too many requests of this tenant are under way. Try again in a moment.";
-        done(new AppError("overloaded", detail, { retryAfterSeconds: 1 }));
-        return;
-      }
-      underWay.set(id, others + 1);
-      request.leaveTenant = () => {
-        const left = (underWay.get(id) ?? 1) - 1;
-        if (left > 0) underWay.set(id, left);
-        else underWay.delete(id);
+        done(TENANT_IS_BUSY);
       };
+      const visit = places.enter(isPublic ? -id : id, (isAdmitted) => {
+        if (isAdmitted) done();
+        else refuse();
+      });
+      request.visit = visit;
       // Whoever hangs up before the answer leaves, too.
       reply.raw.once("close", () => leave(request));
-      done();
+      if (visit.answer === "admitted") done();
+      else if (visit.answer === "refused") refuse();
     });
     app.addHook("onSend", (request, _reply, _payload, done) => {
       leave(request);
@@ -74,6 +82,7 @@ export const tenantOverloadPlugin = fastifyPlugin<{ services: Services }>(
 );
 
 function leave(request: FastifyRequest): void {
-  request.leaveTenant?.();
-  request.leaveTenant = undefined;
+  const { visit } = request;
+  request.visit = undefined;
+  visit?.leave();
 }
