@@ -4,32 +4,37 @@ import path from "node:path";
 import { parseArgs } from "node:util";
 import { PasswordHasher } from "../src/auth/passwords.ts";
 import { type Config, readConfig } from "../src/config.ts";
+import { withAdmin } from "../src/db/admin.ts";
 import { openDatabase, type OpenDatabase } from "../src/db/open-database.ts";
 import { migrateRegistry } from "../src/db/registry-migrations.ts";
+import { tenantSchema } from "../src/db/tenant-database.ts";
 import { logInMember } from "./http-callers.ts";
+import { getRequest, postRequest } from "./http-load.ts";
 import { build, type MeasuredServer, startService } from "./http-processes.ts";
 import { MEMBER, seedTenants } from "./http-seed.ts";
-import { keepBusy, quantile, sendAtRate, spread } from "./load.ts";
+import { quantile, ratio, spread } from "./load.ts";
 import { describeMachine } from "./machine.ts";
-import { OpenLoad, type Outcome } from "./open-load.ts";
-import { printTable, whole } from "./report.ts";
+import { type Job, type Outcomes, PacedLoad } from "./paced-load.ts";
+import { printTable, ratioText, whole } from "./report.ts";
 
 /** Tenants besides the loud one. */
 const OTHERS = 20;
 /** What the loud one offers, of what all the others offer together. */
 const LOUDNESS = 10;
 /** Share of what the service can take that all of them offer together, below saturation. */
-const TOTAL_SHARE = 0.5;
-/** Requests that the loud one has under way past saturation, and logins of a flood. */
+const TOTAL_SHARE = 1 / 3;
+/** What the loud one alone offers past saturation, of what the service can take. */
+const OVERLOAD = 2;
+/** Requests that the loud one has under way without a pause, and logins of a flood. */
 const FLOOD = 256;
 const LOGINS = 64;
 
-/** How much slower the others may become, and of how many of theirs may be refused. */
-const TARGETS = { loudP95: 1.5, loginsP99: 3, refusedOfOthers: 0 } as const;
+/** How much slower the others may become. */
+const TARGETS = { loudP95: 1.5, loginsP99: 3 } as const;
 
 const HELP = `npm run bench -- fairness [options]
 
-  --rounds N    rounds of every part (5)
+  --rounds N    rounds of every part (7)
   --seconds N   seconds of every part in a round (4)
   --quick       one short round, to try it: the figures mean nothing
 
@@ -39,7 +44,9 @@ what the service can take, and of a flood of logins.
 
 interface Ground {
   readonly service: MeasuredServer;
-  readonly load: OpenLoad;
+  /** The client of the others, and that of the loud one: a process each. */
+  readonly quiet: PacedLoad;
+  readonly loud: PacedLoad;
   /** Of the member of tenant-1, the loud one, and of the others. */
   readonly tokens: readonly string[];
 }
@@ -59,7 +66,7 @@ export async function run(args: readonly string[]): Promise<boolean> {
     console.log(HELP);
     return true;
   }
-  const rounds = Number(values.rounds ?? (values.quick ? 1 : 5));
+  const rounds = Number(values.rounds ?? (values.quick ? 1 : 7));
   const seconds = Number(values.seconds ?? (values.quick ? 1 : 4));
   await build();
   const dataDir = await mkdtemp(path.join(tmpdir(), "ouvira-bench-"));
@@ -76,7 +83,8 @@ export async function run(args: readonly string[]): Promise<boolean> {
       const isMet = await measure(ground, rounds, seconds);
       return values.quick || isMet;
     } finally {
-      ground.load.close();
+      ground.quiet.close();
+      ground.loud.close();
       await ground.service.stop();
     }
   } finally {
@@ -88,7 +96,18 @@ export async function run(args: readonly string[]): Promise<boolean> {
 async function prepare(config: Config, database: OpenDatabase): Promise<Ground> {
   await migrateRegistry(database.migrationUrl, database.url);
   const hasher = new PasswordHasher({ pepper: config.passwordPepper, cost: config.bcryptCost });
-  await seedTenants(database, await hasher.hash(MEMBER.password), [1, OTHERS + 1]);
+  const hash = await hasher.hash(MEMBER.password);
+  await seedTenants(database, hash, [1, OTHERS + 1]);
+  await withAdmin(database.migrationUrl, async (admin) => {
+    const [row] = await admin.query<{ id: number }[]>`
+      select id from public.tenants where subdomain = 'tenant-1'`;
+    // A user of its own for each login under way: of one user's, most would be refused.
+    await admin.execute(`
+      insert into ${tenantSchema(row?.id ?? 0)}.users
+        (username, full_name, email, primary_mobile, password_hash, email_verified_at)
+      select 'user' || n, 'User ' || n, 'user' || n || '@corp.test', '+2010200' || 10000 + n, '${hash}', now()
+        from generate_series(1, ${LOGINS}) n`);
+  });
   const service = await startService({
     APP_ENV: "local",
     DATA_DIR: config.dataDir,
@@ -102,140 +121,155 @@ async function prepare(config: Config, database: OpenDatabase): Promise<Ground> 
   for (let tenant = 1; tenant <= OTHERS + 1; tenant += 1) {
     tokens.push(await logInMember(service.port, `tenant-${tenant}`));
   }
-  return { service, load: new OpenLoad(service.port), tokens };
+  return {
+    service,
+    quiet: await PacedLoad.start(service.port),
+    loud: await PacedLoad.start(service.port),
+    tokens,
+  };
 }
 
-async function measure(
-  { load, tokens }: Ground,
-  rounds: number,
-  seconds: number,
-): Promise<boolean> {
-  const profileOf = (tenant: number): Promise<Outcome> =>
-    load.send({
-      method: "GET",
-      path: "/api/account/profile/",
-      tenant: `tenant-${tenant + 1}`,
-      token: tokens[tenant] ?? "",
-    });
-  const logIn = (): Promise<Outcome> =>
-    load.send({
-      method: "POST",
-      path: "/api/auth/login/",
-      tenant: "tenant-1",
-      body: { identifier: MEMBER.email, password: MEMBER.password },
-    });
-  let next = 0;
-  const ofOthers = () => {
-    next += 1;
-    return profileOf(1 + (next % OTHERS));
-  };
-  // Until the code is compiled and everything is remembered.
-  await keepBusy(ofOthers, { seconds: 3, concurrency: 32 });
-  const { perSecond: capacity } = await keepBusy(ofOthers, { seconds, concurrency: 32 });
-  const othersPerSecond = (capacity * TOTAL_SHARE) / (1 + LOUDNESS);
+/** A part of every round: reads, and what the loud one does beside them. */
+interface Part {
+  readonly name: string;
+  readonly reads: readonly string[];
+  readonly beside?: Job;
+}
 
-  const alone: Outcome[][] = [];
-  const withLoud: Outcome[][] = [];
-  const withFlood: Outcome[][] = [];
-  const withLogins: Outcome[][] = [];
-  const loud: Outcome[] = [];
-  const flood: Outcome[] = [];
-  const logins: Outcome[] = [];
-  for (let round = 0; round < rounds; round += 1) {
-    alone.push(await atRate(othersPerSecond, seconds, ofOthers));
-    const [theirs, own] = await Promise.all([
-      atRate(othersPerSecond, seconds, ofOthers),
-      atRate(othersPerSecond * LOUDNESS, seconds, () => profileOf(0)),
-    ]);
-    withLoud.push(theirs);
-    loud.push(...own);
-    const keep = (outcomes: Outcome[], send: () => Promise<Outcome>) => async () =>
-      void outcomes.push(await send());
-    const [besideFlood] = await Promise.all([
-      atRate(othersPerSecond, seconds, ofOthers),
-      keepBusy(
-        keep(flood, () => profileOf(0)),
-        { seconds, concurrency: FLOOD },
-      ),
-    ]);
-    withFlood.push(besideFlood);
-    const [besideLogins] = await Promise.all([
-      atRate(othersPerSecond, seconds, ofOthers),
-      keepBusy(keep(logins, logIn), { seconds, concurrency: LOGINS }),
-    ]);
-    withLogins.push(besideLogins);
-  }
+interface MeasuredPart {
+  readonly part: Part;
+  readonly reads: Outcomes[];
+  readonly beside: Outcomes[];
+}
 
-  const median = (parts: Outcome[][], share: number) =>
-    spread(
-      parts.map((outcomes) =>
-        quantile(
-          outcomes.map(({ milliseconds }) => milliseconds),
-          share,
-        ),
-      ),
-    ).median;
-  const row = (name: string, parts: Outcome[][], beside: readonly Outcome[]) => [
-    name,
-    median(parts, 0.5).toFixed(1),
-    median(parts, 0.95).toFixed(1),
-    median(parts, 0.99).toFixed(1),
-    `${refused(parts.flat())} of ${whole(parts.flat().length)}`,
-    beside.length === 0 ? "–" : `${whole(refused(beside))} of ${whole(beside.length)}`,
-  ];
-  printTable(
-    `Reads of ${OTHERS} tenants, ${whole(othersPerSecond)} a second together (the service takes ${whole(capacity)})`,
-    ["", "p50 ms", "p95 ms", "p99 ms", "refused", "refused of the loud one's"],
-    [
-      row("alone", alone, []),
-      row(`beside one that offers ${LOUDNESS} times as much`, withLoud, loud),
-      row(`beside one with ${FLOOD} requests under way all the time`, withFlood, flood),
-      row(`beside ${LOGINS} logins under way all the time`, withLogins, logins),
-    ],
+async function measure(ground: Ground, rounds: number, seconds: number): Promise<boolean> {
+  const { quiet, loud, tokens } = ground;
+  const profiles = tokens.map((token, index) =>
+    getRequest("/api/account/profile/", {
+      "x-tenant": `tenant-${index + 1}`,
+      authorization: `Bearer ${token}`,
+    }).toString(),
   );
-  const loudP95 = median(withLoud, 0.95) / median(alone, 0.95);
-  const loginsP99 = median(withLogins, 0.99) / median(alone, 0.99);
-  const others = refused([...alone, ...withLoud, ...withFlood, ...withLogins].flat());
-  const judged: [string, string, boolean][] = [
-    [
-      `p95 beside the loud one: ${loudP95.toFixed(2)} of alone`,
-      `< ${TARGETS.loudP95}`,
-      loudP95 < TARGETS.loudP95,
-    ],
-    [
-      `p99 beside logins: ${loginsP99.toFixed(2)} of alone`,
-      `≤ ${TARGETS.loginsP99}`,
-      loginsP99 <= TARGETS.loginsP99,
-    ],
-    [`requests of the others refused: ${others}`, "0", others <= TARGETS.refusedOfOthers],
-    [
-      `requests of the loud one refused past saturation: ${refused(flood)}`,
-      "> 0",
-      refused(flood) > 0,
-    ],
+  const others = profiles.slice(1);
+  // Until the code is compiled and everything is remembered.
+  await quiet.run({ requests: profiles, seconds: 3, concurrency: 32 });
+  const taken = await quiet.run({ requests: others, seconds, concurrency: 32 });
+  const capacity = taken.statuses.length / taken.seconds;
+  const perSecond = (capacity * TOTAL_SHARE) / (1 + LOUDNESS);
+  const measured = partsOf(profiles, { capacity, perSecond, seconds }).map(
+    (part): MeasuredPart => ({ part, reads: [], beside: [] }),
+  );
+  for (let round = 0; round < rounds; round += 1) {
+    for (const { part, reads, beside } of measured) {
+      const [theirs, its] = await Promise.all([
+        quiet.run({ requests: part.reads, seconds, perSecond }),
+        part.beside && loud.run(part.beside),
+      ]);
+      reads.push(theirs);
+      if (its) beside.push(its);
+    }
+  }
+  printTable(
+    `Reads of ${OTHERS} tenants, ${whole(perSecond)} a second together (the service takes ${whole(capacity)})`,
+    ["", "p50 ms", "p95 ms", "p99 ms", "refused", "the loud one's, answered a second", "refused"],
+    measured.map(rowOf),
+  );
+  return judge(measured);
+}
+
+/** @param profiles a read of every tenant, the loud one's first */
+function partsOf(
+  profiles: readonly string[],
+  { capacity, perSecond, seconds }: { capacity: number; perSecond: number; seconds: number },
+): [Part, Part, Part, Part, Part, Part] {
+  const [own = "", ...others] = profiles;
+  const logins = Array.from({ length: LOGINS }, (_, index) =>
+    postRequest(
+      "/api/auth/login/",
+      { "x-tenant": "tenant-1" },
+      { identifier: `user${index + 1}@corp.test`, password: MEMBER.password },
+    ).toString(),
+  );
+  const flood = { requests: logins, seconds, concurrency: LOGINS };
+  return [
+    { name: "alone", reads: others },
+    {
+      name: `beside one that offers ${LOUDNESS} times as much`,
+      reads: others,
+      beside: { requests: [own], seconds, perSecond: perSecond * LOUDNESS },
+    },
+    {
+      name: `beside one that offers ${OVERLOAD} times what the service takes`,
+      reads: others,
+      beside: { requests: [own], seconds, perSecond: capacity * OVERLOAD },
+    },
+    {
+      name: `beside one with ${FLOOD} requests under way all the time`,
+      reads: others,
+      beside: { requests: [own], seconds, concurrency: FLOOD },
+    },
+    { name: `beside ${LOGINS} logins under way all the time`, reads: others, beside: flood },
+    { name: `of that tenant, beside its ${LOGINS} logins`, reads: [own], beside: flood },
   ];
+}
+
+function rowOf({ part, reads, beside }: MeasuredPart): string[] {
+  const quantiles = [0.5, 0.95, 0.99].map((share) => spread(quantilesOf(reads, share)).median);
+  const busySeconds = beside.reduce((sum, { seconds }) => sum + seconds, 0);
+  const answered = countOf(beside, (status) => status === 200);
+  return [
+    part.name,
+    ...quantiles.map((milliseconds) => milliseconds.toFixed(1)),
+    `${whole(countOf(reads, isRefusal))} of ${whole(countOf(reads))}`,
+    part.beside ? whole(answered / busySeconds) : "–",
+    part.beside ? `${whole(countOf(beside, isRefusal))} of ${whole(countOf(beside))}` : "–",
+  ];
+}
+
+function judge(measured: readonly MeasuredPart[]): boolean {
+  const [alone, withLoud, overloaded, withFlood, withLogins, ownLogins] = measured;
+  const comparedWithAlone = (part: MeasuredPart | undefined, share: number) =>
+    ratio(quantilesOf(part?.reads ?? [], share), quantilesOf(alone?.reads ?? [], share));
+  const rows: [string, string, string, boolean][] = [];
+  const slower = (name: string, part: MeasuredPart | undefined, share: number, most: number) => {
+    const figure = comparedWithAlone(part, share);
+    rows.push([name, `${ratioText(figure)} of alone`, `≤ ${most}`, figure.median <= most]);
+  };
+  slower("p95 beside the loud one", withLoud, 0.95, TARGETS.loudP95);
+  slower("p99 beside logins", withLogins, 0.99, TARGETS.loginsP99);
+  slower("p99 beside the tenant's own logins", ownLogins, 0.99, TARGETS.loginsP99);
+  const unanswered = measured.reduce(
+    (sum, { reads }) => sum + countOf(reads, (status) => status !== 200),
+    0,
+  );
+  rows.push(["reads of the others not answered", String(unanswered), "0", unanswered === 0]);
+  for (const [name, part] of [
+    ["of the loud one's refused, offering too much", overloaded],
+    ["of the loud one's refused, without a pause", withFlood],
+  ] as const) {
+    const refused = countOf(part?.beside ?? [], isRefusal);
+    rows.push([name, whole(refused), "> 0", refused > 0]);
+  }
   printTable(
     "Targets",
-    ["measured", "target", ""],
-    judged.map(([name, target, isMet]) => [name, target, isMet ? "met" : "missed"]),
+    ["", "measured (least–greatest round)", "target", ""],
+    rows.map(([name, figure, target, isMet]) => [name, figure, target, isMet ? "met" : "missed"]),
   );
-  return judged.every(([, , isMet]) => isMet);
+  return rows.every(([, , , isMet]) => isMet);
 }
 
-function refused(outcomes: readonly Outcome[]): number {
-  return outcomes.filter(({ status }) => status === 429 || status === 503).length;
+/** What this share of a round's requests took at most, for each round. */
+function quantilesOf(rounds: readonly Outcomes[], share: number): number[] {
+  return rounds.map(({ milliseconds }) => quantile(milliseconds, share));
 }
 
-/** Sends at a fixed rate and gives what became of each. */
-async function atRate(
-  perSecond: number,
-  seconds: number,
-  send: () => Promise<Outcome>,
-): Promise<Outcome[]> {
-  const outcomes: Outcome[] = [];
-  await sendAtRate({ perSecond, seconds }, () => ({
-    request: send().then((outcome) => outcomes.push(outcome)),
-    record: () => undefined,
-  }));
-  return outcomes;
+function countOf(
+  rounds: readonly Outcomes[],
+  matches: (status: number) => boolean = () => true,
+): number {
+  return rounds.flatMap(({ statuses }) => statuses).filter(matches).length;
+}
+
+function isRefusal(status: number): boolean {
+  return status === 429 || status === 503;
 }

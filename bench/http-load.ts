@@ -11,12 +11,26 @@ export interface Answered {
   readonly statuses: ReadonlyMap<number, number>;
 }
 
+type Headers = Readonly<Record<string, string>>;
+
 /** A GET as it goes over the wire. */
-export function getRequest(path: string, headers: Readonly<Record<string, string>> = {}): Buffer {
+export function getRequest(path: string, headers: Headers = {}): Buffer {
+  return Buffer.from(`${headOf("GET", path, headers)}\r\n`);
+}
+
+/** A POST of JSON as it goes over the wire. */
+export function postRequest(path: string, headers: Headers, body: object): Buffer {
+  const text = JSON.stringify(body);
+  const length = String(Buffer.byteLength(text));
+  const all = { ...headers, "content-type": "application/json", "content-length": length };
+  return Buffer.from(`${headOf("POST", path, all)}\r\n${text}`);
+}
+
+function headOf(method: string, path: string, headers: Headers): string {
   const lines = Object.entries({ host: "bench.test", ...headers }).map(
     ([name, value]) => `${name}: ${value}\r\n`,
   );
-  return Buffer.from(`GET ${path} HTTP/1.1\r\n${lines.join("")}\r\n`);
+  return `${method} ${path} HTTP/1.1\r\n${lines.join("")}`;
 }
 
 const HEAD_END = Buffer.from("\r\n\r\n");
@@ -86,7 +100,7 @@ export class HttpLoad {
 }
 
 /** Sends one request and waits for the whole of its answer. @returns the status */
-function ask(
+export function ask(
   socket: net.Socket,
   request: Buffer,
   onBody: (body: Buffer) => void = () => undefined,

@@ -4,8 +4,7 @@ import { withAdmin } from "../src/db/admin.ts";
 import type { OpenDatabase } from "../src/db/open-database.ts";
 import { tenantSchema } from "../src/db/tenant-database.ts";
 import { PRODUCTION_SETTINGS } from "../test/production-settings.ts";
-import { logInMember } from "./http-callers.ts";
-import { HttpLoad } from "./http-load.ts";
+import { HttpLoad, postRequest } from "./http-load.ts";
 import {
   bareHashes,
   type MeasuredServer,
@@ -15,7 +14,7 @@ import {
 } from "./http-processes.ts";
 import type { ReadName } from "./http-reads.ts";
 import { MEMBER, MEMBER_ID } from "./http-seed.ts";
-import { keepBusy, latencyOf, type Latency } from "./load.ts";
+import { latencyOf, type Latency } from "./load.ts";
 
 /** Requests under way at once. */
 export const CONCURRENCY = 64;
@@ -121,13 +120,16 @@ export interface MeasuredLogins {
   readonly cost: number;
   readonly ours: number[];
   readonly bound: number[];
+  /** CPU of the service, its hashing included, and of PostgreSQL, in milliseconds a login. */
+  readonly nodeMilliseconds: number[];
+  readonly postgresMilliseconds: number[];
 }
 
 /** Tenants whose members log in, so that nobody's limits are met. */
 const LOGIN_TENANTS = 16;
 
 export async function measureLogins(
-  service: MeasuredServer,
+  { service, postmaster }: Omit<Servers, "bound">,
   database: OpenDatabase,
   config: Config,
   { rounds, seconds }: Timing,
@@ -145,17 +147,46 @@ export async function measureLogins(
       );
     }
   });
+  const logins = subdomains.map((subdomain) =>
+    postRequest(
+      "/api/auth/login/",
+      { "x-tenant": subdomain },
+      { identifier: MEMBER.email, password: MEMBER.password },
+    ),
+  );
   let sent = 0;
-  const logIn = () => {
+  const next = () => {
     sent += 1;
-    return logInMember(service.port, subdomains[sent % subdomains.length] ?? "");
+    return logins[sent % logins.length] ?? Buffer.of();
   };
-  const measured: MeasuredLogins = { cost, ours: [], bound: [] };
-  for (let round = 0; round < rounds; round += 1) {
-    // Without the pepper's version in front bcrypt reads it; its answer takes as long for any password.
-    measured.bound.push(bareHashes(hash.slice(hash.indexOf("$")), MEMBER.password, seconds));
-    const { perSecond } = await keepBusy(logIn, { seconds, concurrency: LOGIN_TENANTS });
-    measured.ours.push(perSecond);
+  const measured: MeasuredLogins = {
+    cost,
+    ours: [],
+    bound: [],
+    nodeMilliseconds: [],
+    postgresMilliseconds: [],
+  };
+  const load = await HttpLoad.open(service.port, LOGIN_TENANTS);
+  try {
+    for (let round = 0; round <= rounds; round += 1) {
+      // Without the pepper's version in front bcrypt reads it; its answer takes as long for any password.
+      const bound = bareHashes(hash.slice(hash.indexOf("$")), MEMBER.password, seconds);
+      const before = usedCpu(service, postmaster);
+      const answered = await load.run(next, seconds);
+      const after = usedCpu(service, postmaster);
+      if (answered.statuses.get(200) !== answered.requests) {
+        throw new Error(`Logins: ${JSON.stringify([...answered.statuses])}`);
+      }
+      // Threads and statements are there after the first.
+      if (round === 0) continue;
+      measured.bound.push(bound);
+      measured.ours.push(answered.perSecond);
+      const milliseconds = (ms: number) => ms / answered.requests;
+      measured.nodeMilliseconds.push(milliseconds(after.node - before.node));
+      measured.postgresMilliseconds.push(milliseconds(after.postgres - before.postgres));
+    }
+  } finally {
+    load.close();
   }
   return measured;
 }

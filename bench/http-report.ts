@@ -145,7 +145,10 @@ export function printReport(figures: Figures): string {
   if (logins) {
     parts.push(
       `Logins at bcrypt's cost ${logins.cost}: ${spread(logins.ours).median.toFixed(1)} a second, bare bcrypt ` +
-        `${spread(logins.bound).median.toFixed(1)}.`,
+        `${spread(logins.bound).median.toFixed(1)}. CPU of a login: ` +
+        `${spread(logins.nodeMilliseconds).median.toFixed(1)} ms of node, its hash included, and ` +
+        `${spread(logins.postgresMilliseconds).median.toFixed(1)} ms of PostgreSQL; a bare hash takes ` +
+        `${(2_000 / spread(logins.bound).median).toFixed(1)} ms.`,
     );
   }
   if (starts) {

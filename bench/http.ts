@@ -154,7 +154,8 @@ async function measure(
     const { BCRYPT_COST: _, ...settings } = settingsOf(config, database, lanes);
     const hashing = await startService(settings);
     try {
-      figures.logins = await measureLogins(hashing, database, config, timing);
+      const servers = { service: hashing, postmaster };
+      figures.logins = await measureLogins(servers, database, config, timing);
     } finally {
       await hashing.stop();
     }
