@@ -1,4 +1,3 @@
-import bcrypt from "bcrypt";
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from "vitest";
 import {
   newEmail,
@@ -168,16 +167,16 @@ describe("POST /api/auth/password/change/", () => {
 
   test("of two changes at the same time one counts, the other is told so", async () => {
     const user = await api.signUp(tenant);
-    const library: { hash(data: string | Buffer, cost: string | number): Promise<string> } = bcrypt;
-    const hash = library.hash.bind(library);
+    const hasher = api.services.passwords;
+    const hash = hasher.hash.bind(hasher);
     const waiting: (() => void)[] = [];
     // Both have confirmed the old password before either writes the new one.
-    vi.spyOn(library, "hash").mockImplementation(async (data, cost) => {
+    vi.spyOn(hasher, "hash").mockImplementation(async (password, tenantId) => {
       await new Promise<void>((resolve) => {
         waiting.push(resolve);
         if (waiting.length === 2) for (const resume of waiting) resume();
       });
-      return hash(data, cost);
+      return hash(password, tenantId);
     });
     const passwords = ["the first of the two", "the second of the two"];
 

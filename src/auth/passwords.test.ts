@@ -120,12 +120,15 @@ describe("PasswordHasher.hash", () => {
   test("at no moment are three under way", async () => {
     let running = 0;
     let most = 0;
-    const thread = new HashThread();
-    const run = thread.run.bind(thread);
-    vi.spyOn(HashThread.prototype, "run").mockImplementation(async (job) => {
+    // oxlint-disable-next-line typescript/unbound-method -- called with its thread below
+    const { run } = HashThread.prototype;
+    vi.spyOn(HashThread.prototype, "run").mockImplementation(async function (
+      this: HashThread,
+      job,
+    ) {
       running += 1;
       most = Math.max(most, running);
-      const result = await run(job);
+      const result = await run.call(this, job);
       running -= 1;
       return result;
     });

@@ -1,4 +1,5 @@
 import bcrypt from "bcrypt";
+import { HashThread } from "./hash-thread.ts";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
 import {
   newEmail,
@@ -64,15 +65,13 @@ const post = ({ path, body, from = "192.0.2.1" }: Request) =>
 
 /** Makes a request, and looks at everything it does. */
 async function observe(request: Request): Promise<Observed> {
-  const compared = vi.spyOn(bcrypt, "compare");
-  const hashed = vi.spyOn(bcrypt, "hash");
+  const hashing = vi.spyOn(HashThread.prototype, "run");
   const sent = vi.spyOn(Connection.prototype, "send");
   const inOneWrite = vi.spyOn(LaneConnection.prototype, "runTransaction");
   const before = await countMessages();
   const { status, body, headers } = await post(request);
   const hashes = [
-    ...compared.mock.calls.map(([, known]) => bcrypt.getRounds(known)),
-    ...hashed.mock.calls.map(([, cost]) => Number(cost)),
+    ...hashing.mock.calls.map(([job]) => ("hash" in job ? bcrypt.getRounds(job.hash) : job.cost)),
   ];
   const statements = [
     ...inOrder(sent.mock, ([statement]) => [
