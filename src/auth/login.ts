@@ -67,7 +67,7 @@ export async function login(
        where id = ${account.id} and is_active and password_hash = ${hash}
       returning two_fa_type`;
     if (!unchanged) throw invalidCredentials();
-    await purgeStale(tx);
+    await purgeStale(tx, context.tenantId);
     const current = { ...account, two_fa_type: unchanged.two_fa_type };
     return current.two_fa_type === null
       ? completeLogin(tx, context, current, { isRemembered, factor: null }, lifetimes)

@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
 import { newPhone, startTestApp, type TestApp, type TestTenant } from "../../test/app.ts";
 
 let api: TestApp;
@@ -8,7 +8,17 @@ beforeAll(async () => {
   api = await startTestApp();
   tenant = await api.createTenant();
 });
-afterAll(() => api.close());
+afterAll(async () => {
+  vi.useRealTimers();
+  await api.close();
+});
+
+/** Until the next login may do it again. Only this process's clock is moved. */
+const aMinuteLater = () => vi.setSystemTime(Date.now() + 60_000);
+beforeEach(() => {
+  vi.useFakeTimers({ toFake: ["Date"] });
+  aMinuteLater();
+});
 
 const countOf = async (table: string) => {
   const [row] = await tenant.sql<{ count: number }[]>`select count(*) from ${tenant.sql(table)}`;
@@ -62,11 +72,12 @@ describe("what has run out", () => {
     });
 
     expect(await tenant.sql`select 1 from failures where subject = 'held'`).toHaveLength(1);
+    aMinuteLater();
     await api.logIn(tenant, ada.user.username);
     expect(await tenant.sql`select 1 from failures where subject = 'held'`).toHaveLength(0);
   });
 
-  test("goes 200 rows at a time", async () => {
+  test("goes 200 rows at a time, once a minute however many log in", async () => {
     const ada = await api.signUp(tenant);
     await tenant.sql`
       insert into failures (subject, network, failures, updated_at)
@@ -75,7 +86,23 @@ describe("what has run out", () => {
     const left = () => tenant.sql`select 1 from failures where network = '192.0.2.3/32'`;
 
     await api.logIn(tenant, ada.user.username);
-
+    await api.logIn(tenant, ada.user.username);
     expect(await left()).toHaveLength(50);
+
+    aMinuteLater();
+    await api.logIn(tenant, ada.user.username);
+    expect(await left()).toHaveLength(0);
+  });
+
+  test("is each tenant's own", async () => {
+    const other = await api.createTenant();
+    await other.sql`
+      insert into failures (subject, network, failures, updated_at)
+      values ('old', '192.0.2.4/32', 1, now() - interval '2 days')`;
+    await api.logIn(tenant, tenant.owner.email);
+
+    await api.logIn(other, other.owner.email);
+
+    expect(await other.sql`select 1 from failures where subject = 'old'`).toHaveLength(0);
   });
 });
