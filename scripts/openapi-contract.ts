@@ -39,7 +39,10 @@ function withoutFailures(operation: Operation): Operation {
   const responses = Object.entries(operation.responses)
     .filter(([status]) => Number(status) < 400)
     // The limits' headers are on every answer, whatever the operation.
-    .map(([status, { headers: _, ...answer }]) => [status, answer] as const);
+    .map(([status, answer]) => {
+      const { description, content } = answer;
+      return [status, { description, ...(content ? { content } : {}) }] as const;
+    });
   return { ...operation, responses: Object.fromEntries(responses) };
 }
 

@@ -221,7 +221,8 @@ describe("the example of a request is taken, and the answer is what is declared:
       expect(contract.faultOf(target, answer)).toBeUndefined();
       // A sentence for people is the one that is answered.
       const { message } = (media?.example ?? {}) as { message?: string };
-      if (message !== undefined) expect(answer.json()).toMatchObject({ message });
+      const said = message === undefined ? undefined : answer.json<{ message: unknown }>().message;
+      expect(said).toBe(message);
     }
     expect(requests.length).toBeGreaterThan(0);
     sent.add(name);
