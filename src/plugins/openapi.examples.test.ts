@@ -52,13 +52,15 @@ function exampleFaults(
 ): Fault[] {
   if (!schema) return [`${name}: no schema`];
   if (schema.format === "binary") return [];
+  // Compiled once, however many answers refer to it.
+  const at = schema.$ref === undefined ? [...place, "schema"] : schema.$ref.split("/").slice(1);
   const shown = Object.values(examples).map(
     (one) => resolve<{ value: unknown }>(one as never).value,
   );
   const all = shown.length > 0 ? shown : [example];
   return all.flatMap((value): Fault[] => {
     if (value === undefined) return [`${name}: no example`];
-    const fault = contract.invalidityAt([...place, "schema"], value);
+    const fault = contract.invalidityAt(at, value);
     return fault === undefined ? [] : [`${name}: ${fault}`];
   });
 }
