@@ -179,7 +179,9 @@ describe.runIf(hasChromium)("the log-in of Swagger UI", () => {
 
       await fill(page, "Password", "a wrong one");
       await page.locator("#login").getByRole("button", { name: "Log in" }).click();
-      await expectStatus(page, "The identifier and the password do not belong together");
+      await page
+        .locator(`${STATUS}.failed`, { hasText: "The identifier or the password is not right." })
+        .waitFor(SHOWN_WITHIN);
 
       await fill(page, "Password", PASSWORD);
       await page.locator("#login").getByRole("button", { name: "Log in" }).click();
