@@ -1,9 +1,8 @@
-import { OuviraError } from "@ouvira/client";
 import { ouvira } from "../api.ts";
 import { button } from "../button.ts";
 import { type Child, element, heading, link, notice } from "../element.ts";
 import { form } from "../form.ts";
-import { forgetLinkToken, linkToken } from "../link-token.ts";
+import { forgetLinkToken, isOver, linkToken } from "../link-token.ts";
 import { outboxHint } from "../outbox-hint.ts";
 import { go } from "../router.ts";
 
@@ -43,9 +42,7 @@ function acceptForm(token: string): HTMLElement {
         forgetLinkToken("invitation");
         go(`/companies/${company}`);
       } catch (error) {
-        const isOver =
-          error instanceof OuviraError && ["invalid_token", "conflict"].includes(error.code);
-        if (isOver) forgetLinkToken("invitation");
+        if (isOver(error)) forgetLinkToken("invitation");
         throw error;
       }
     },

@@ -1,8 +1,7 @@
-import { OuviraError } from "@ouvira/client";
 import { ouvira } from "../api.ts";
 import { type Child, element, fill, heading, link, notice } from "../element.ts";
 import { form } from "../form.ts";
-import { forgetLinkToken, linkToken } from "../link-token.ts";
+import { forgetLinkToken, isOver, linkToken } from "../link-token.ts";
 import { outboxHint } from "../outbox-hint.ts";
 
 /** Asks for a link. The answer does not say whether there is such an account. */
@@ -46,9 +45,7 @@ export async function resetPasswordPage(): Promise<readonly Child[]> {
       try {
         await ouvira.POST("/api/auth/password/reset/", { body: { token, password } });
       } catch (error) {
-        if (error instanceof OuviraError && error.code === "invalid_token") {
-          forgetLinkToken("password");
-        }
+        if (isOver(error)) forgetLinkToken("password");
         throw error;
       }
       forgetLinkToken("password");
