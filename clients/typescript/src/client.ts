@@ -108,6 +108,7 @@ export function createOuvira(options: OuviraOptions): Ouvira {
     onLoggedOut: options.onLoggedOut ?? (() => undefined),
     exchange: async (refresh) => {
       const init = { body: { refresh }, signal: AbortSignal.timeout(REFRESH_TIMEOUT_MS) };
+      // What the document promises of the two.
       if (!isOperator) return (await send("post", "/api/auth/token/refresh/", init)) as Tokens;
       const answer = await send("post", "/api/platform/token/refresh/", init);
       return (answer as { tokens: Tokens }).tokens;
@@ -118,23 +119,30 @@ export function createOuvira(options: OuviraOptions): Ouvira {
     if (PUBLIC_OPERATIONS.has(`${method} ${path}`)) return send(method, path, init);
     const sent = await login.current();
     try {
+      return await sendAs(sent, method, path, init);
+    } catch (error) {
+      const isOver = error instanceof OuviraError && ENDING_CODES.has(error.code);
+      if (isOver) await login.end(sent, error);
+      throw error;
+    }
+  }
+
+  /** Sends a call with a login; where its token has expired, once more with the next. */
+  async function sendAs(
+    sent: KeptTokens | undefined,
+    method: HttpMethod,
+    path: string,
+    init: CallInit,
+  ): Promise<unknown> {
+    try {
       return await send(method, path, init, sent?.access);
     } catch (error) {
-      const next = error instanceof OuviraError && (await tokensAfter(sent, error));
+      const isExpired = error instanceof OuviraError && error.code === "token_expired";
+      const next = isExpired && sent && (await login.after(sent));
       // A stream has been read by now.
       if (!next || init.body instanceof ReadableStream) throw error;
       return send(method, path, init, next.access);
     }
-  }
-
-  /** With what to send a refused call again, if at all. */
-  async function tokensAfter(
-    sent: KeptTokens | undefined,
-    refusal: OuviraError,
-  ): Promise<KeptTokens | undefined> {
-    if (sent && refusal.code === "token_expired") return login.after(sent);
-    if (ENDING_CODES.has(refusal.code)) await login.end(sent, refusal);
-    return undefined;
   }
 
   const calling = <Method extends HttpMethod>(method: Method): Call<Method> =>
@@ -157,7 +165,7 @@ export function createOuvira(options: OuviraOptions): Ouvira {
         if (!kept) return;
         const init = isOperator ? {} : { body: { refresh: kept.refresh } };
         const path = isOperator ? "/api/platform/logout/" : "/api/auth/logout/";
-        await send("post", path, init, kept.access);
+        await sendAs(kept, "post", path, init);
       } catch (error) {
         // A login that is refused has ended already.
         if (!(error instanceof OuviraError && error.status === 401)) throw error;

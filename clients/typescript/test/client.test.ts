@@ -323,6 +323,16 @@ describe("a login", () => {
     expect(loggedOut).not.toHaveBeenCalled();
   });
 
+  test("ends on both sides, though its access token had expired without the client knowing", async () => {
+    const { ouvira } = client();
+    await ouvira.keepTokens(await service.expiredLogin(tenant));
+
+    await ouvira.logOut();
+
+    expect(await ouvira.isLoggedIn()).toBe(false);
+    expect(await newestLogin()).toMatchObject({ ended_because: "logout" });
+  });
+
   test("is forgotten by a logOut that the API does not hear of, which fails", async () => {
     const { ouvira } = await loggedIn();
     service.loseAnswerTo("POST /api/auth/logout/");
