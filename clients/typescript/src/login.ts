@@ -39,8 +39,10 @@ export class Login {
   }
 
   /**
-   * The tokens that come after some that have expired. However many calls ask, from whatever tab, one
-   * exchange is made.
+   * The tokens that come after some that have expired. However many calls ask, one exchange is made; tabs
+   * take turns. A tab may still find what the storage held a moment ago (browsers write `localStorage`
+   * of several processes with a delay): its exchange then gets the same tokens, since the API answers
+   * the token before the current one for 30 seconds.
    *
    * @returns undefined when the login is over
    * @throws what hindered the exchange, such as the network; the login goes on
