@@ -18,7 +18,8 @@ describe("GET /api/platform/tenants/{id}/usage/", () => {
   test("counts what a tenant has, and not what another has", async () => {
     const [tenant, other] = [await app.createTenant(), await app.createTenant()];
     await app.signUp(other);
-    const { access } = await app.signUp(tenant);
+    const { user } = await app.signUp(tenant);
+    const { access } = await app.logIn(tenant, user.username);
     const client = app.client(tenant);
     const company = await client.post("/api/company/", { name: "Acme" }, { token: access });
     const { id: companyId } = company.body as { id: number };

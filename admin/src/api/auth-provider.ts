@@ -32,9 +32,8 @@ export const authProvider: AuthProvider = {
   async checkError(error: unknown) {
     // In a tenant it is the support token that has ended, which its banner tells.
     const isOver = error instanceof ApiError && error.api === "platform" && ENDED.has(error.code);
-    if (!isOver) return;
-    operatorSession.set(undefined);
-    throw new Error("Your login has ended. Log in again.");
+    // Whoever asked logs out then, and says so.
+    if (isOver) throw new Error("Your login has ended. Log in again.");
   },
   async getIdentity() {
     const email = operatorSession.get()?.email ?? "";

@@ -12,7 +12,7 @@ export function Panel({
   readonly children: ReactNode;
 }) {
   return (
-    <Card component="section" aria-label={title} sx={{ mb: 2 }}>
+    <Card component="section" aria-label={title} sx={{ mt: 1, mb: 2 }}>
       <CardContent>
         <Box sx={{ display: "flex", flexWrap: "wrap", gap: 1, alignItems: "center", mb: 1.5 }}>
           <Typography variant="h6" component="h2" sx={{ flexGrow: 1 }}>
