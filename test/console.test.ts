@@ -186,6 +186,8 @@ describe.skipIf(!hasChromium)("the console in a browser, served as in production
     const link = (await dialog().locator("code").textContent()) ?? "";
     await button("Show the tenant", dialog()).click();
     await section("Usage").getByText("Size of its tables").waitFor();
+    expect(await page.title()).toBe("Acme Trading – Ouvira console");
+    expect(await page.getByText(link).count()).toBe(0);
     await operators.screenshot("console-tenant");
 
     const token = new URL(link).hash.replace("#token=", "");
@@ -212,6 +214,7 @@ describe.skipIf(!hasChromium)("the console in a browser, served as in production
     await page.getByRole("link", { name: "Acme Trading" }).waitFor();
     await search.fill("nobody");
     await page.getByText("Nothing here, or nothing that fits").waitFor();
+    expect(await page.getByRole("link", { name: "Acme Trading" }).count()).toBe(0);
     await search.fill("");
     await page.getByRole("link", { name: "Acme Trading" }).waitFor();
     await operators.screenshot("console-tenants");
@@ -244,8 +247,10 @@ describe.skipIf(!hasChromium)("the console in a browser, served as in production
 
     const domains = section("Domains");
     await domains.getByText("_ouvira.app.acme.example", { exact: true }).waitFor();
-    const [row] = await registry.sql<{ verification_token: string }[]>`
-      select verification_token from public.tenant_domains where domain = 'app.acme.example'`;
+    const [row] = await registry.sql<{ verification_token: string; verified_at: Date | null }[]>`
+      select verification_token, verified_at
+        from public.tenant_domains where domain = 'app.acme.example'`;
+    expect(row?.verified_at).toBeNull();
     await domains.getByText(`ouvira-verification=${row?.verification_token}`).waitFor();
     await operators.screenshot("console-domain");
   });
@@ -266,6 +271,7 @@ describe.skipIf(!hasChromium)("the console in a browser, served as in production
 
     // By itself.
     await fleet.getByText("1 of 1 schemas are of this release.").waitFor();
+    expect(await fleet.getByRole("progressbar").getAttribute("aria-valuenow")).toBe("100");
   });
 
   test("steps into a tenant with a reason that its log tells, to read only", async () => {
@@ -339,6 +345,7 @@ describe.skipIf(!hasChromium)("the console in a browser, served as in production
     await banner().waitFor({ state: "hidden" });
     await page.goto("/admin/#/users");
     await page.getByText("This page is of one tenant.").waitFor();
+    expect(await page.getByRole("menuitem", { name: "Users" }).count()).toBe(0);
   });
 });
 
@@ -428,6 +435,7 @@ describe.skipIf(!hasChromium)("the console where something is refused or ends", 
 
     await page.getByLabel("E-mail").waitFor();
     await page.getByText("Your login has ended. Log in again.").waitFor();
+    await expect.poll(() => page.evaluate("sessionStorage.getItem('ouvira-operator')")).toBeNull();
   });
 
   test("fits a phone", async () => {
