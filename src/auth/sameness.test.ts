@@ -70,9 +70,9 @@ async function observe(request: Request): Promise<Observed> {
   const inOneWrite = vi.spyOn(LaneConnection.prototype, "runTransaction");
   const before = await countMessages();
   const { status, body, headers } = await post(request);
-  const hashes = [
-    ...hashing.mock.calls.map(([job]) => ("hash" in job ? bcrypt.getRounds(job.hash) : job.cost)),
-  ];
+  const hashes = hashing.mock.calls.map(([job]) =>
+    "hash" in job ? bcrypt.getRounds(job.hash) : job.cost,
+  );
   const statements = [
     ...inOrder(sent.mock, ([statement]) => [
       typeof statement === "string" ? statement : statement.text,

@@ -76,7 +76,10 @@ describe("GET /admin/", () => {
 
     expect(page.body).toContain(`"second-factor" content="optional"`);
     expect(missing.statusCode).toBe(503);
-    expect(missing.json()).toMatchObject({ code: "not_ready", detail: expect.stringContaining("npm run build") });
+    expect(missing.json()).toMatchObject({
+      code: "not_ready",
+      detail: expect.stringContaining("npm run build"),
+    });
     expect(empty.lines.join("")).toContain("npm run build makes it");
   });
 
