@@ -49,7 +49,10 @@ async function copy(root: string, text: string): Promise<void> {
     const to = target.endsWith("/")
       ? path.join(root, path.basename(source))
       : path.join(root, target);
-    await cp(from, to, { recursive: true, verbatimSymlinks: true });
+    // As .dockerignore has it: what was built here stays here.
+    const isTaken = (name: string) =>
+      stage !== undefined || !["dist", "node_modules"].includes(path.basename(name));
+    await cp(from, to, { recursive: true, verbatimSymlinks: true, filter: isTaken });
     // With the folders that the step has made on the way.
     const made = path.join(root, path.relative(root, to).split(path.sep)[0] ?? "");
     if (process.getuid?.() === 0) execFileSync("chown", ["-R", `${USER_ID}:${USER_ID}`, made]);
@@ -78,7 +81,7 @@ beforeAll(async () => {
   await chmod(path.join(folder, "home"), 0o777);
   await writeFile(path.join(folder, "bin", "chown"), "#!/bin/sh\n", { mode: 0o755 });
   for (const stage of stages) await build(stage);
-}, 300_000);
+}, 600_000);
 afterAll(async () => {
   await registry.close();
   await rm(folder, { recursive: true, force: true });
@@ -127,6 +130,8 @@ describe("the steps of the Dockerfile, run in a folder as a user without rights"
         ...environment(),
         ...PRODUCTION_SETTINGS,
         DATABASE_URL: registry.apiUrl,
+        DATABASE_MIGRATION_URL: registry.url,
+        ALLOWED_HOSTS: "127.0.0.1",
         HOST: "127.0.0.1",
         PORT: port,
       },
@@ -151,6 +156,9 @@ describe("the steps of the Dockerfile, run in a folder as a user without rights"
 
     const answer = await fetch(`http://127.0.0.1:${port}/readyz`);
     expect(await answer.json()).toEqual({ status: "ok", fleet: "current" });
+    const page = await (await fetch(`http://127.0.0.1:${port}/admin/`)).text();
+    const [script = ""] = /\/admin\/assets\/[^"]+\.js/.exec(page) ?? [];
+    expect((await fetch(`http://127.0.0.1:${port}${script}`)).status).toBe(200);
     child.kill("SIGTERM");
     await exited;
     expect({ code: child.exitCode, errors }).toEqual({ code: 0, errors: "" });
