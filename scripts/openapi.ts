@@ -13,6 +13,7 @@ import { buildApp } from "../src/app.ts";
 import { readConfig } from "../src/config.ts";
 import { ROOT_DIR } from "../src/paths.ts";
 import type { Document } from "../src/plugins/openapi-document.ts";
+import { type SharedDocument, withOwnFailures } from "../src/plugins/openapi-failures.ts";
 import { closeServices, makeServices } from "../src/services.ts";
 import {
   breakingChanges,
@@ -61,13 +62,13 @@ async function main(): Promise<void> {
     : await write(folder, textsOf(document));
   if (folder === ROOT_DIR) {
     if (options.check) findings.push(...lint());
-    findings.push(...(await contractFaults(document, options)));
+    findings.push(...(await contractFaults(withOwnFailures(document), options)));
   }
   for (const finding of findings) console.error(finding);
   if (findings.length > 0) process.exitCode = 1;
 }
 
-function textsOf(document: Document): Record<string, string> {
+function textsOf(document: SharedDocument): Record<string, string> {
   return {
     [JSON_FILE]: `${JSON.stringify(document, null, 2)}\n`,
     "openapi.yaml": stringify(document),
@@ -84,7 +85,7 @@ async function write(folder: string, texts: Record<string, string>): Promise<str
   return [];
 }
 
-async function staleFiles(folder: string, document: Document): Promise<string[]> {
+async function staleFiles(folder: string, document: SharedDocument): Promise<string[]> {
   const findings: string[] = [];
   for (const [name, text] of Object.entries(textsOf(document))) {
     const file = path.join(folder, name);
@@ -154,7 +155,7 @@ const SETTINGS = {
 };
 
 /** The document of an app whose services are made and never opened. */
-async function describe(): Promise<Document> {
+async function describe(): Promise<SharedDocument> {
   const config = readConfig(SETTINGS);
   const log = pino({ level: config.logLevel });
   const services = makeServices(config, NO_DATABASE_URL, log, NO_DATABASE_URL);
@@ -162,7 +163,7 @@ async function describe(): Promise<Document> {
   try {
     await app.ready();
     // The two describe the same document; ours names what this service puts into one.
-    return app.swagger() as Document;
+    return app.swagger() as SharedDocument;
   } finally {
     await app.close();
     await closeServices(services);

@@ -25,6 +25,7 @@ import { NO_LIMITS } from "../test/limits.ts";
 import { makeRequest, OPERATION_NAMES } from "../test/valid-requests.ts";
 import { World } from "../test/world.ts";
 import type { Document } from "./plugins/openapi-document.ts";
+import { type SharedDocument, withOwnFailures } from "./plugins/openapi-failures.ts";
 
 /** Requests of each operation besides those that are certain: with 5, 1,550 take half a minute on two cores. */
 const SIZE = Number(process.env["SIZE"] ?? 5);
@@ -69,7 +70,7 @@ beforeAll(async () => {
   tenant = await app.createTenant();
   ground = { app, tenant: await app.createTenant(), records };
   // The two describe the same document; ours names what this service puts into one.
-  document = app.app.swagger() as Document;
+  document = withOwnFailures(app.app.swagger() as SharedDocument);
   contract = new Contract(document);
   const digestOf = ({ id }: TestTenant) =>
     Digest.of(app.registry, [`t_${id}`, "public", "platform"]);

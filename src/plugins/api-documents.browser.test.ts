@@ -136,7 +136,7 @@ describe.runIf(hasChromium).each(["local", "production"] as const)(
         await page.goto("/redoc/");
         // As ReDoc names the parts of its page; the last tag is there once all are.
         await page
-          .locator('[data-section-id="tag/Service/operation/getMetrics"]')
+          .locator('[data-section-id="tag/Service/operation/getReadiness"]')
           .waitFor({ state: "attached", ...SHOWN_WITHIN });
         await watched.screenshot(`redoc-${mode}`);
         await page.goto("/redoc/#tag/Authentication/operation/logIn");

@@ -11,7 +11,8 @@ import {
   type RequestGround,
 } from "../../test/valid-requests.ts";
 import { unique } from "../../test/world.ts";
-import type { Document, MediaType } from "./openapi-document.ts";
+import type { MediaType } from "./openapi-document.ts";
+import { type SharedDocument, withOwnFailures } from "./openapi-failures.ts";
 
 /** Why a field of an example is not sent as it is written. */
 const REASONS = {
@@ -90,7 +91,7 @@ beforeAll(async () => {
     passwordHash: await app.services.passwords.hash(PASSWORD),
   };
   // The two describe the same document; ours names what this service puts into one.
-  const document = app.app.swagger() as Document;
+  const document = withOwnFailures(app.app.swagger() as SharedDocument);
   targets = targetsOf(document);
   contract = new Contract(document);
 });

@@ -18,6 +18,7 @@ import {
   type Document,
   type RouteFacts,
 } from "./openapi-document.ts";
+import { withSharedFailures } from "./openapi-failures.ts";
 import { DESCRIPTION, TAGS } from "./openapi-text.ts";
 
 declare module "fastify" {
@@ -109,4 +110,4 @@ function withSlash(url: string): string {
 
 const transformObject: SwaggerTransformObject = (input) =>
   // The two describe the same document; ours names what this service puts into one.
-  completeDocument(jsonSchemaTransformObject(input) as Document);
+  withSharedFailures(completeDocument(jsonSchemaTransformObject(input) as Document));
