@@ -228,9 +228,12 @@ describe("the service", () => {
     });
     sealer.start();
     try {
-      await vi.waitFor(async () => {
-        expect((await sealedIds(tenant)).flat()).toHaveLength(1);
-      });
+      await vi.waitFor(
+        async () => {
+          expect((await sealedIds(tenant)).flat()).toHaveLength(1);
+        },
+        { timeout: 20_000 },
+      );
       expect(warn).toHaveBeenCalledWith(
         expect.objectContaining({ tenant: broken.id }),
         "a log could not be sealed",
