@@ -15,7 +15,7 @@ export interface Figures {
   readonly machine: string;
   readonly sizes: readonly number[];
   readonly timing: { readonly rounds: number; readonly seconds: number };
-  readonly connections: number;
+  readonly lanes: number;
   reads?: MeasuredRead[];
   memory?: { readonly serviceMegabytes: number; readonly backendMegabytes: number };
   logins?: MeasuredLogins;
@@ -94,10 +94,10 @@ export function judge({ reads = [], memory, logins, starts }: Figures): Judgemen
 
 /** Prints the tables, and gives them as Markdown. */
 export function printReport(figures: Figures): string {
-  const { machine, sizes, timing, connections, reads, logins, starts } = figures;
+  const { machine, sizes, timing, lanes, reads, logins, starts } = figures;
   const parts = [
     `${machine}, ${new Date().toISOString().slice(0, 10)}. ${whole(Math.max(...sizes))} tenants, ` +
-      `${CONCURRENCY} requests at once, ${connections} connections, ${timing.rounds} rounds of ${timing.seconds} s ` +
+      `${CONCURRENCY} requests at once, ${lanes} lanes, ${timing.rounds} rounds of ${timing.seconds} s ` +
       `in turn after one that is not counted; medians.`,
     tableOf(
       "Targets",

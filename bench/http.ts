@@ -17,11 +17,12 @@ import { MEMBER, seedTenants } from "./http-seed.ts";
 import { uniform, zipf } from "./load.ts";
 import { describeMachine, memoryOf } from "./machine.ts";
 
-/** Connections of the service's lanes, and of the bound's pool. */
-const CONNECTIONS = 32;
-
-/** Statements that each lane keeps prepared: with thousands of busy tenants, as docs/SCALING.md advises. */
+/** Lanes of the service, and statements that each keeps prepared: with 5,000 busy tenants, as docs/SCALING.md advises. */
+const LANES = 32;
 const PREPARED_PER_LANE = 2_500;
+
+/** Connections of each of the bound's two pools: more made it slower (docs/benchmarks/tenant-query.md). */
+const BOUND_CONNECTIONS = 8;
 
 /** bcrypt's cost of the members' passwords. */
 const SEED_COST = 4;
@@ -31,7 +32,7 @@ const HELP = `npm run bench -- http [options]
   --sizes A,B    tenants that are asked; as many as the greatest are made (100,1000,5000)
   --rounds N     rounds of every case (5)
   --seconds N    seconds of every case in a round (2)
-  --lanes N      connections of the service's lanes, and of the bound (${CONNECTIONS})
+  --lanes N      connections of the service's lanes (${LANES})
   --parts A,B    some of: reads, logins, starts (all three)
   --only TEXT    only the reads that have this in their name
   --profile DIR  where the service writes what its CPU did (node --cpu-prof)
@@ -48,7 +49,7 @@ export async function run(args: readonly string[]): Promise<boolean> {
       sizes: { type: "string" },
       rounds: { type: "string" },
       seconds: { type: "string" },
-      lanes: { type: "string", default: String(CONNECTIONS) },
+      lanes: { type: "string", default: String(LANES) },
       parts: { type: "string", default: "reads,logins,starts" },
       only: { type: "string", default: "" },
       profile: { type: "string" },
@@ -136,8 +137,8 @@ async function measure(
   const schema = await firstSchema(database);
   const callers = await Callers.logIn(service.port, Math.max(...sizes));
   await keepAnswers(callers, database, schema);
-  const bound = await startBound(database.migrationUrl, schema, lanes);
-  const figures: Figures = { machine, sizes, timing, connections: lanes };
+  const bound = await startBound(database.migrationUrl, schema, BOUND_CONNECTIONS);
+  const figures: Figures = { machine, sizes, timing, lanes };
   try {
     if (parts.has("reads")) {
       const cases = casesOf(callers, sizes).filter(({ name }) => name.includes(only));
