@@ -9,6 +9,8 @@ import { ROOT_DIR } from "./paths.ts";
 /** What the page changes, and what that needs to be compiled and tested. */
 const COPIED = [
   "src",
+  "scripts",
+  "bench",
   "test",
   "docs",
   "migrations",
