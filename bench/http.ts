@@ -18,8 +18,8 @@ import { uniform, zipf } from "./load.ts";
 import { describeMachine, memoryOf } from "./machine.ts";
 
 /** Lanes of the service, and statements that each keeps prepared: with 5,000 busy tenants, as docs/SCALING.md advises. */
-const LANES = 24;
-const PREPARED_PER_LANE = 2_200;
+const LANES = 32;
+const PREPARED_PER_LANE = 2_500;
 
 /** Connections of each of the bound's two pools: more made it slower (docs/benchmarks/tenant-query.md). */
 const BOUND_CONNECTIONS = 8;
