@@ -1,14 +1,6 @@
-import {
-  DataTable,
-  NumberInput,
-  ReferenceField,
-  ReferenceInput,
-  SelectInput,
-  TextField,
-  TextInput,
-} from "react-admin";
-import { PAGE_SIZE_MAX } from "../api/data-provider.ts";
+import { DataTable, NumberInput, ReferenceField, TextField, TextInput } from "react-admin";
 import type { ActivityEntry } from "../api/records.ts";
+import { COMPANY_FILTER } from "../companies/company-filter.tsx";
 import { Moment } from "../shared/moments.tsx";
 import { Rows } from "../shared/rows.tsx";
 import { ListInTenant } from "../support/list-in-tenant.tsx";
@@ -17,15 +9,7 @@ import { LOG_FILTERS } from "./log-filters.tsx";
 import { ChangedValues } from "./values.tsx";
 
 const FILTERS = [
-  <ReferenceInput
-    key="company"
-    source="company"
-    reference="companies"
-    alwaysOn
-    perPage={PAGE_SIZE_MAX}
-  >
-    <SelectInput label="Company" optionText="name" emptyText="Any" />
-  </ReferenceInput>,
+  COMPANY_FILTER,
   <TextInput key="entity_type" source="entity_type" label="Entity" alwaysOn sx={{ width: 150 }} />,
   <NumberInput
     key="entity_id"

@@ -1,8 +1,8 @@
-import { DataTable, ReferenceField, ReferenceInput, SelectInput, TextField } from "react-admin";
-import { PAGE_SIZE_MAX } from "../api/data-provider.ts";
+import { DataTable, ReferenceField, SelectInput, TextField } from "react-admin";
 import type { Invitation } from "../api/records.ts";
 import { callTenant } from "../api/requests.ts";
 import { useCanWrite } from "../api/support-session.ts";
+import { COMPANY_FILTER } from "../companies/company-filter.tsx";
 import { Moment } from "../shared/moments.tsx";
 import { RowButton } from "../shared/row-button.tsx";
 import { Rows } from "../shared/rows.tsx";
@@ -23,15 +23,7 @@ const FILTERS = [
     choices={STATUSES}
     emptyText="Any"
   />,
-  <ReferenceInput
-    key="company"
-    source="company"
-    reference="companies"
-    alwaysOn
-    perPage={PAGE_SIZE_MAX}
-  >
-    <SelectInput label="Company" optionText="name" emptyText="Any" />
-  </ReferenceInput>,
+  COMPANY_FILTER,
 ];
 
 const Column = DataTable.Col<Invitation>;

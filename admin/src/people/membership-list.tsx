@@ -1,25 +1,16 @@
-import { DataTable, ReferenceField, ReferenceInput, SelectInput, TextField } from "react-admin";
-import { PAGE_SIZE_MAX } from "../api/data-provider.ts";
+import { DataTable, ReferenceField, TextField } from "react-admin";
 import type { Membership } from "../api/records.ts";
 import { callTenant } from "../api/requests.ts";
 import { useCanWrite } from "../api/support-session.ts";
+import { COMPANY_FILTER } from "../companies/company-filter.tsx";
 import { Moment } from "../shared/moments.tsx";
 import { RowButton } from "../shared/row-button.tsx";
 import { Rows } from "../shared/rows.tsx";
 import { StateChip } from "../shared/state-chip.tsx";
 import { ListInTenant } from "../support/list-in-tenant.tsx";
+import { stateOf } from "./user-list.tsx";
 
-const FILTERS = [
-  <ReferenceInput
-    key="company"
-    source="company"
-    reference="companies"
-    alwaysOn
-    perPage={PAGE_SIZE_MAX}
-  >
-    <SelectInput label="Company" optionText="name" emptyText="Any" />
-  </ReferenceInput>,
-];
+const FILTERS = [COMPANY_FILTER];
 
 const Column = DataTable.Col<Membership>;
 
@@ -100,10 +91,6 @@ export function MembershipList() {
       </Rows>
     </ListInTenant>
   );
-}
-
-function stateOf({ is_active: isActive }: Membership): string {
-  return isActive ? "active" : "deactivated";
 }
 
 function ToggleButton({ row }: { readonly row: Membership }) {

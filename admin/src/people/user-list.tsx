@@ -1,6 +1,6 @@
-import { DataTable, ReferenceInput, SearchInput, SelectInput } from "react-admin";
-import { PAGE_SIZE_MAX } from "../api/data-provider.ts";
+import { DataTable, SearchInput } from "react-admin";
 import type { User } from "../api/records.ts";
+import { COMPANY_FILTER } from "../companies/company-filter.tsx";
 import { Moment } from "../shared/moments.tsx";
 import { RowLink, Rows } from "../shared/rows.tsx";
 import { StateChip } from "../shared/state-chip.tsx";
@@ -8,15 +8,7 @@ import { ListInTenant } from "../support/list-in-tenant.tsx";
 
 const FILTERS = [
   <SearchInput key="search" source="search" alwaysOn placeholder="Name, e-mail or phone" />,
-  <ReferenceInput
-    key="company"
-    source="company"
-    reference="companies"
-    alwaysOn
-    perPage={PAGE_SIZE_MAX}
-  >
-    <SelectInput label="Company" optionText="name" emptyText="Any" />
-  </ReferenceInput>,
+  COMPANY_FILTER,
 ];
 
 const Column = DataTable.Col<User>;
@@ -71,7 +63,7 @@ export function UserList() {
   );
 }
 
-/** The word for a user who may or may not log in. */
-export function stateOf({ is_active: isActive }: User): string {
+/** The word for a user or a membership that counts, or does not. */
+export function stateOf({ is_active: isActive }: Pick<User, "is_active">): string {
   return isActive ? "active" : "deactivated";
 }
