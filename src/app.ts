@@ -81,7 +81,9 @@ export async function buildApp(
   await app.register(openapiPlugin, { services });
   await app.register(healthRoutes, { services });
   await app.register(metricsRoutes, { services });
-  if (services.outbox) await app.register(messagingRoutes, { outbox: services.outbox });
+  if (services.outbox) {
+    await app.register(messagingRoutes, { outbox: services.outbox, worker: services.messages });
+  }
 
   const { platform } = services;
   if (platform) {

@@ -8,7 +8,7 @@ import { createRegistry, type TestRegistry } from "../test/registry.ts";
 import { type ServerProcess, startServer } from "../test/server-process.ts";
 import { ROOT_DIR } from "./paths.ts";
 
-/** A server, and some twenty requests after each other, of which some wait a second for an SMS. */
+/** A server, and some twenty requests after each other. */
 const TIMEOUT_MS = 120_000;
 
 const README = await readFile(path.join(ROOT_DIR, "README.md"), "utf8");

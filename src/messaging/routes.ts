@@ -4,6 +4,10 @@ import { z } from "zod";
 import { AppError } from "../errors.ts";
 import { problems } from "../plugins/openapi.ts";
 import type { Outbox } from "./outbox.ts";
+import type { MessageWorker } from "./worker.ts";
+
+/** How long the list waits for messages that are on their way to it. */
+const PATIENCE_MS = 5_000;
 
 const OutboxEntry = z
   .object({
@@ -20,10 +24,10 @@ const OutboxEntry = z
   .meta({ id: "OutboxEntry" });
 
 /** What the console transports have sent, for developers; registered in APP_ENV=local only. */
-export const messagingRoutes: FastifyPluginAsyncZod<{ outbox: Outbox }> = async (
-  app,
-  { outbox },
-) => {
+export const messagingRoutes: FastifyPluginAsyncZod<{
+  outbox: Outbox;
+  worker: MessageWorker | undefined;
+}> = async (app, { outbox, worker }) => {
   app.get(
     "/dev/outbox/",
     {
@@ -33,14 +37,15 @@ export const messagingRoutes: FastifyPluginAsyncZod<{ outbox: Outbox }> = async 
         tags: ["Development"],
         summary: "List the e-mails and SMS that would have been sent",
         description:
-          "Newest first. Only with APP_ENV=local. Pages of other origins cannot read it.",
+          "Newest first, with what the requests before this one sent. Only with APP_ENV=local. Pages of other origins cannot read it.",
         response: { 200: z.array(OutboxEntry), ...problems("bad_host") },
       },
     },
-    (request) => {
+    async (request) => {
       if (!isLocalHost(request.hostname)) {
         throw new AppError("bad_host", "The outbox is read at localhost or an address.");
       }
+      await worker?.settled(PATIENCE_MS);
       return outbox.list();
     },
   );

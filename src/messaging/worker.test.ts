@@ -179,6 +179,22 @@ describe("a message that is due", () => {
     ).toEqual(names);
   });
 
+  test("can be waited for while it is being sent, and no longer than one wants", async () => {
+    sms.isSlow = true;
+    await insert({});
+    void worker.wake(tenant, "sms");
+
+    await worker.settled(1);
+    expect(sms.taken).toEqual([]);
+    const settled = worker.settled(60_000);
+    await vi.waitFor(() => expect(sms.underWay).toBe(1), SOON);
+    sms.release();
+    await settled;
+
+    expect(sms.taken).toHaveLength(1);
+    expect(await rows()).toEqual([]);
+  });
+
   test("is left alone until then", async () => {
     await insert({});
     await ground.sql`update ${table()} set next_attempt_at = now() + interval '1 minute'`;

@@ -123,6 +123,22 @@ export class MessageWorker {
     return line.done;
   }
 
+  /**
+   * Waits for what this process is sending, and was told to send, at the time of the call.
+   *
+   * @param patienceMs how long at most: a provider may take its time
+   */
+  async settled(patienceMs: number): Promise<void> {
+    const underWay = Promise.all([...this.#lines.values()].map(({ done }) => done));
+    await new Promise<void>((resolve) => {
+      const impatience = setTimeout(resolve, patienceMs);
+      void underWay.then(() => {
+        clearTimeout(impatience);
+        resolve();
+      });
+    });
+  }
+
   async #sweep(): Promise<void> {
     const queues = await claimDueQueues(this.#context.database.registry);
     await Promise.all(
