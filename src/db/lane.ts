@@ -101,8 +101,9 @@ export class Lane {
     return this.#current?.schemas.size ?? 0;
   }
 
-  /** Opens the connection ahead of the first transaction. Failing to is told to those who wait. */
+  /** Opens the connection ahead of the first transaction, unless there is one. Failing to is told to those who wait. */
   open(): Promise<void> {
+    if (this.#current?.connection.isOpen) return Promise.resolve();
     this.#opening ??= this.#reopen().finally(() => {
       this.#opening = undefined;
       this.#pump();

@@ -828,6 +828,40 @@ describe("limits", () => {
   });
 });
 
+describe("open", () => {
+  test("opens one connection for each lane and the registry, however often it is called", async () => {
+    const database = connect({ lanes: 2 });
+
+    await database.openRegistry();
+    await database.open();
+    await Promise.all([database.open(), database.open()]);
+
+    const sessions = await tenants.admin<{ application_name: string }[]>`
+      select application_name from pg_stat_activity where usename = ${tenants.loginRole}`;
+    expect(sessions.map(({ application_name: name }) => name).toSorted()).toEqual([
+      "ouvira lane 0",
+      "ouvira lane 1",
+      "ouvira registry",
+    ]);
+    await database.close();
+  });
+
+  test("opens eight lanes of many; the others come with more tenants than those can keep", async () => {
+    const database = connect({ lanes: 12, preparedPerLaneMax: 16 });
+    await database.open();
+    const pids = () => database.lanes().filter(({ pid }) => pid !== undefined).length;
+    expect(pids()).toBe(8);
+
+    for (let id = 1; id <= 9; id += 1) {
+      // Whether the tenant is there or not, its lane is asked.
+      await database.tenant(id).query`select 1`.catch(() => undefined);
+    }
+
+    expect(pids()).toBe(9);
+    await database.close();
+  });
+});
+
 describe("close", () => {
   test("waits for what is under way, refuses the rest, and leaves no connection", async () => {
     const database = connect({ lanes: 2 });

@@ -1,5 +1,6 @@
 import type { ConnectionOptions, Scope } from "./connection.ts";
 import { Lane } from "./lane.ts";
+import { LaneAffinity } from "./lane-affinity.ts";
 import type { SlowStatements } from "./slow-statements.ts";
 import { type RunSql, type SqlValue, sql, type Statement } from "./sql.ts";
 import { type TenantSql, TransactionPool } from "./transactions.ts";
@@ -40,7 +41,7 @@ export type TraceStatements = <T>(
 
 export interface TenantDatabaseOptions {
   readonly url: string;
-  /** Shared connections; a tenant always comes to the same one. */
+  /** Shared connections at most; a tenant always comes to the same one ({@link LaneAffinity}). */
   readonly lanes: number;
   /** Connections for `transaction`. */
   readonly transactionConnections: number;
@@ -103,6 +104,7 @@ export function tenantSchema(tenantId: number): string {
 /** Connections to one database of many tenants, for the process that serves requests. */
 export class TenantDatabase {
   readonly #lanes: readonly Lane[];
+  readonly #affinity: LaneAffinity;
   readonly #registryLane: Lane;
   readonly #transactions: TransactionPool;
   readonly #trace: TraceStatements | undefined;
@@ -118,6 +120,7 @@ export class TenantDatabase {
     transactionTimeouts,
   }: TenantDatabaseOptions) {
     this.#trace = trace;
+    this.#affinity = new LaneAffinity(lanes, preparedPerLaneMax);
     const laneOptions = {
       ...LANE_TIMEOUTS,
       ...laneTimeouts,
@@ -163,9 +166,11 @@ export class TenantDatabase {
     await this.#registryLane.open();
   }
 
-  /** Opens the shared connections ahead of the first request. */
+  /** Opens the shared connections that are used at first, one after the other: requests may have begun to come. */
   async open(): Promise<void> {
-    await Promise.all([this.#registryLane, ...this.#lanes].map((lane) => lane.open()));
+    for (const lane of [this.#registryLane, ...this.#lanes.slice(0, this.#affinity.used)]) {
+      await lane.open();
+    }
   }
 
   /** Waits for what is under way and closes every connection. */
@@ -179,8 +184,8 @@ export class TenantDatabase {
   /** The way to one tenant's tables. @throws RangeError when `tenantId` is no id */
   tenant(tenantId: number): TenantConnection {
     const schema = tenantSchema(tenantId);
-    const lane = this.#lanes[tenantId % this.#lanes.length];
-    if (!lane) throw new RangeError("A tenant database needs at least one lane");
+    const lane = this.#lanes[this.#affinity.laneOf(tenantId)];
+    if (!lane) throw new Error("A lane is used that is not there");
     return this.#connect({ role: schema, schema }, lane);
   }
 
