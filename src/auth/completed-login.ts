@@ -10,7 +10,7 @@ export interface LoggedIn {
   readonly session: StartedSession;
 }
 
-/** The end of every login: the session, the time, the entry. */
+/** The end of every login: the session, the notice, the entry. Its time is written by the caller, with what else it changes. */
 export async function completeLogin(
   tx: TenantSql,
   context: Context,
@@ -20,19 +20,20 @@ export async function completeLogin(
 ): Promise<LoggedIn> {
   const seconds = how.isRemembered ? lifetimes.rememberedSeconds : lifetimes.seconds;
   const session = await startSession(tx, context, account.id, seconds);
-  await tx`update users set last_login = now() where id = ${account.id}`;
-  await notifyNewDevice(tx, context, account.id, session.id);
-  await recordSecurity(tx, {
-    action: "LOGIN_SUCCEEDED",
-    userId: account.id,
-    userDisplay: displayOf(account),
-    client: context.client,
-    metadata: {
-      session: session.id,
-      remembered: how.isRemembered,
-      second_factor: how.factor ?? "none",
-    },
-  });
+  await Promise.all([
+    notifyNewDevice(tx, context, account.id, session.id),
+    recordSecurity(tx, {
+      action: "LOGIN_SUCCEEDED",
+      userId: account.id,
+      userDisplay: displayOf(account),
+      client: context.client,
+      metadata: {
+        session: session.id,
+        remembered: how.isRemembered,
+        second_factor: how.factor ?? "none",
+      },
+    }),
+  ]);
   const { id, account_uid, username, full_name, email, primary_mobile } = account;
   return { user: { id, account_uid, username, full_name, email, primary_mobile }, session };
 }

@@ -74,7 +74,9 @@ export async function finishChallenge(
     kind === "backup" ? { backup: true } : offeredBy(tx, challenge),
   );
   if (!factor) return invalidCode();
-  await tx`delete from login_challenges where id = ${challenge.challenge_id}`;
+  await tx`
+    with used as (delete from login_challenges where id = ${challenge.challenge_id})
+    update users set last_login = now() where id = ${challenge.id}`;
   if (factor === "backup") await tellUser(tx, context, challenge, NOTICES.backupCodeUsed);
   const how = { isRemembered: challenge.is_remembered, factor };
   return completeLogin(tx, context, challenge, how, lifetimes);

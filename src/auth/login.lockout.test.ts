@@ -110,6 +110,19 @@ describe("an account that is locked", () => {
     expect((await login(other)).status).toBe(200);
   });
 
+  test("is not what 24 right logins at once leave behind: all of them are let in", async () => {
+    const user = await api.signUp(tenant);
+
+    const responses = await Promise.all(Array.from({ length: 24 }, () => login(user)));
+
+    expect(responses.map(({ status }) => status)).toEqual(responses.map(() => 200));
+    expect((await login(user)).status).toBe(200);
+    expect(
+      await tenant.sql`select action from security_logs
+                        where user_id = ${user.user.id} and action = 'LOGIN_LOCKED'`,
+    ).toEqual([]);
+  });
+
   test("of 20 parallel tries with the right one among them no more than five are compared", async () => {
     const user = await api.signUp(tenant);
     await fail(user, 4);

@@ -40,38 +40,46 @@ export async function login(
   const subject = account
     ? passwordSubject(context, account.id)
     : context.keys.mac("login-failures", context.tenantId, "unknown", identifier.toLowerCase());
-  const hash = account?.password_hash;
-  const result = await checkPassword(tenant, passwords, context, subject, { password, hash });
-  if (!account || !hash || result !== "right" || !account.is_active) {
-    await tenant.transaction((tx) =>
-      recordSecurity(tx, {
-        action: result === "locked" ? "LOGIN_LOCKED" : "LOGIN_FAILED",
-        userId: account?.id ?? null,
-        userDisplay: maskIdentifier(identifier),
-        client: context.client,
-        ...(result === "right" ? { metadata: { reason: "account_disabled" } } : {}),
-      }),
-    );
-    throw account && result === "right"
-      ? new AppError("account_disabled", "This account is disabled.")
-      : invalidCredentials();
-  }
-  const newHash = passwords.isOutdated(hash)
-    ? await passwords.hash(password, context.tenantId)
-    : hash;
-  return tenant.transaction(async (tx) => {
-    await forgetFailures(tx, subject, networkOf(context.client.ip));
-    // The password, or the account, may have changed while the hash was computed.
-    const [unchanged] = await tx<Pick<Account, "two_fa_type">[]>`
-      update users set password_hash = ${newHash}
-       where id = ${account.id} and is_active and password_hash = ${hash}
-      returning two_fa_type`;
-    if (!unchanged) throw invalidCredentials();
-    await purgeStale(tx, context.tenantId);
-    const current = { ...account, two_fa_type: unchanged.two_fa_type };
-    return current.two_fa_type === null
-      ? completeLogin(tx, context, current, { isRemembered, factor: null }, lifetimes)
-      : startChallenge(tx, context, current, isRemembered);
+  const given = { password, hash: account?.password_hash };
+  return checkPassword(tenant, passwords, context, subject, given, async (result) => {
+    const hash = account?.password_hash;
+    if (!account || !hash || result !== "right" || !account.is_active) {
+      await tenant.transaction((tx) =>
+        recordSecurity(tx, {
+          action: result === "locked" ? "LOGIN_LOCKED" : "LOGIN_FAILED",
+          userId: account?.id ?? null,
+          userDisplay: maskIdentifier(identifier),
+          client: context.client,
+          ...(result === "right" ? { metadata: { reason: "account_disabled" } } : {}),
+        }),
+      );
+      throw account && result === "right"
+        ? new AppError("account_disabled", "This account is disabled.")
+        : invalidCredentials();
+    }
+    const newHash = passwords.isOutdated(hash)
+      ? await passwords.hash(password, context.tenantId)
+      : hash;
+    return tenant.transaction(async (tx) => {
+      // The password, or the account, may have changed while the hash was computed.
+      const [unchanged] = await tx<Pick<Account, "two_fa_type">[]>`
+        update users set
+          password_hash = ${newHash},
+          last_login    = case when two_fa_type is null then now() else last_login end
+        where id = ${account.id} and is_active and password_hash = ${hash}
+        returning two_fa_type`;
+      if (!unchanged) throw invalidCredentials();
+      const current = { ...account, two_fa_type: unchanged.two_fa_type };
+      // Side by side, which is one round trip for the first statement of each.
+      const [done] = await Promise.all([
+        current.two_fa_type === null
+          ? completeLogin(tx, context, current, { isRemembered, factor: null }, lifetimes)
+          : startChallenge(tx, context, current, isRemembered),
+        forgetFailures(tx, subject, networkOf(context.client.ip)),
+        purgeStale(tx, context.tenantId),
+      ]);
+      return done;
+    });
   });
 }
 

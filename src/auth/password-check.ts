@@ -1,4 +1,5 @@
 import { recordSecurity } from "../audit/security-log.ts";
+import type { RunSql, SqlValue } from "../db/sql.ts";
 import type { TenantConnection } from "../db/tenant-database.ts";
 import { AppError } from "../errors.ts";
 import { networkOf } from "../networks.ts";
@@ -6,6 +7,7 @@ import { accountColumns } from "./accounts.ts";
 import type { Context } from "./context.ts";
 import { countTry, type FailureLimit, forgetFailures } from "./failures.ts";
 import type { PasswordHasher } from "./passwords.ts";
+import { Turns } from "./turns.ts";
 import { type Account, displayOf } from "./users.ts";
 
 /** Wrong passwords in a row, from one network, after which the account is locked for it. */
@@ -16,27 +18,64 @@ export function passwordSubject({ keys, tenantId }: Context, userId: number): Bu
   return keys.mac("login-failures", tenantId, "user", userId);
 }
 
+/** What came of a password that was given: "locked" after too many wrong ones, whatever it was. */
+export type PasswordResult = "right" | "wrong" | "locked";
+
+/**
+ * Tries on one account from one network that this process has under way: fewer than lock it, since each counts until
+ * a right one has set the count back. So right ones, however many at once, do not lock their own account.
+ */
+const turns = new Turns({ underWayMax: PASSWORD_LIMIT.triesMax - 1, waitingMax: 100 });
+
 /**
  * Counts a try on `subject` from the caller's network and compares the password, in this order: of
- * parallel tries no more than five are worth anything. Without a hash the same work is done.
+ * parallel tries no more than five are worth anything. Without a hash the same work is done. More than four at a
+ * time wait, until what came of one is dealt with.
  *
- * @returns "locked" after too many, whatever the password
- * @throws AppError `overloaded`
+ * @param settle deals with it, and forgets the count after a right one
+ * @throws AppError `overloaded`; what `settle` throws
  */
-export async function checkPassword(
+export async function checkPassword<T>(
   tenant: TenantConnection,
   passwords: PasswordHasher,
   context: Context,
   subject: Buffer,
-  { password, hash }: { password: string; hash: string | null | undefined },
-): Promise<"right" | "wrong" | "locked"> {
+  given: { password: string; hash: string | null | undefined },
+  settle: (result: PasswordResult) => Promise<T>,
+): Promise<T> {
   const network = networkOf(context.client.ip);
-  const { isAllowed } = await tenant.transaction((tx) =>
-    countTry(tx, subject, network, PASSWORD_LIMIT),
+  return turns.run(`${subject.toString("base64")} ${network}`, async () =>
+    settle(await compare(tenant, passwords, context, subject, network, given)),
   );
+}
+
+async function compare(
+  tenant: TenantConnection,
+  passwords: PasswordHasher,
+  context: Context,
+  subject: Buffer,
+  network: string,
+  { password, hash }: { password: string; hash: string | null | undefined },
+): Promise<PasswordResult> {
+  const { isAllowed } = await countTry(withoutWaiting(tenant), subject, network, PASSWORD_LIMIT);
   const isRight = await passwords.verify(password, hash, context.tenantId);
   if (!isAllowed) return "locked";
   return isRight ? "right" : "wrong";
+}
+
+/**
+ * Statements whose commits do not wait for the disk: on a shared connection other tenants wait behind them. The
+ * server tells everybody of the count at once; should it crash, what was counted in its last second is forgotten.
+ * https://www.postgresql.org/docs/18/wal-async-commit.html
+ */
+function withoutWaiting(tenant: TenantConnection): RunSql {
+  return async (strings: TemplateStringsArray, ...values: readonly SqlValue[]) => {
+    const [, rows] = await tenant.batch((q) => [
+      q`select set_config('synchronous_commit', 'off', true)`,
+      q(strings, ...values),
+    ]);
+    return rows ?? [];
+  };
 }
 
 /**
@@ -57,19 +96,22 @@ export async function confirmPassword(
     select ${accountColumns} from users u where u.id = ${userId}`;
   const subject = passwordSubject(context, userId);
   const hash = account?.password_hash;
-  const result = await checkPassword(tenant, passwords, context, subject, { password, hash });
-  if (account && result === "right") {
-    const network = networkOf(context.client.ip);
-    await tenant.transaction((tx) => forgetFailures(tx, subject, network));
-    return account;
-  }
-  await tenant.transaction((tx) =>
-    recordSecurity(tx, {
-      action: result === "locked" ? "PASSWORD_CONFIRMATION_LOCKED" : "PASSWORD_CONFIRMATION_FAILED",
-      userId,
-      userDisplay: account ? displayOf(account) : "",
-      client: context.client,
-    }),
-  );
-  throw new AppError("invalid_credentials", "The password is not right.");
+  const given = { password, hash };
+  return checkPassword(tenant, passwords, context, subject, given, async (result) => {
+    if (account && result === "right") {
+      const network = networkOf(context.client.ip);
+      await tenant.transaction((tx) => forgetFailures(tx, subject, network));
+      return account;
+    }
+    await tenant.transaction((tx) =>
+      recordSecurity(tx, {
+        action:
+          result === "locked" ? "PASSWORD_CONFIRMATION_LOCKED" : "PASSWORD_CONFIRMATION_FAILED",
+        userId,
+        userDisplay: account ? displayOf(account) : "",
+        client: context.client,
+      }),
+    );
+    throw new AppError("invalid_credentials", "The password is not right.");
+  });
 }

@@ -1,5 +1,4 @@
 import { createHmac } from "node:crypto";
-import bcrypt from "bcrypt";
 import { FairQueue } from "../db/fair-queue.ts";
 import { AppError } from "../errors.ts";
 import { type HashJob, HashThread } from "./hash-thread.ts";
@@ -101,7 +100,9 @@ export class PasswordHasher {
 
   /** Whether a hash was made with another cost than passwords are hashed with now. */
   isOutdated(hash: string): boolean {
-    return bcrypt.getRounds(hash.slice(PEPPER_VERSION.length)) !== this.#cost;
+    // `$2b$10$…`, in the modular crypt format: bcrypt itself is loaded by the threads that hash alone.
+    const [, , cost] = hash.slice(PEPPER_VERSION.length).split("$");
+    return Number(cost) !== this.#cost;
   }
 
   /** A hash that nothing verifies against, made once, of the cost of every other. */
