@@ -25,6 +25,7 @@ import { securityPlugin } from "./plugins/security.ts";
 import { shutdownPlugin } from "./plugins/shutdown.ts";
 import { tenantPlugin } from "./plugins/tenant.ts";
 import { tracingPlugin } from "./plugins/tracing.ts";
+import { RequestLogger } from "./request-logger.ts";
 import type { Services } from "./services.ts";
 
 /** Largest request body: the largest of the contract is a form of a few fields. */
@@ -65,6 +66,9 @@ export async function buildApp(
     clientErrorHandler: onClientError,
     frameworkErrors: onFrameworkError,
   }).withTypeProvider<ZodTypeProvider>();
+  app.setChildLoggerFactory(
+    (logger, bindings, options) => new RequestLogger(logger, bindings, options),
+  );
   app.setValidatorCompiler(validatorCompiler);
   app.setSerializerCompiler(answerCompiler(checksAnswers));
   // JSON alone: Fastify reads texts as well, which a page of any origin may send without a preflight.

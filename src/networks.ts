@@ -36,6 +36,7 @@ export function wideNetworkOf(ip: string): string {
 const WITH_PORT = /^(?:\[(?<v6>[^\]]+)\]|(?<v4>\d+\.\d+\.\d+\.\d+))(?::\d+)?$/;
 
 function parseAddress(text: string): string | undefined {
+  if (isIPv4(text)) return text;
   const { v6, v4 } = WITH_PORT.exec(text)?.groups ?? {};
   const [address = ""] = (v6 ?? v4 ?? text).split("%");
   const version = isIP(address);
