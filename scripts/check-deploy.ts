@@ -73,7 +73,7 @@ async function findDatabaseGaps(databaseUrl: string | undefined): Promise<string
   try {
     return await withAdmin(
       databaseUrl,
-      async (admin) => [...(await findRoleGaps(admin)), ...(await findRegistryGaps(admin))],
+      async (admin) => [...(await findRoleGaps(admin.query)), ...(await findRegistryGaps(admin))],
       { statementTimeoutMs: PATIENCE_MS },
     );
   } catch (error) {

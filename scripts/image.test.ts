@@ -101,6 +101,8 @@ describe("the steps of the Dockerfile, run in a folder as a user without rights"
 
     for (const name of [
       "dist/src/server.js",
+      "dist/src/server.cjs",
+      "dist/src/server.cjs.cache",
       "dist/scripts/migrate.js",
       "admin/dist/index.html",
       "migrations",

@@ -3,18 +3,14 @@
  * repository. Needs no database, settings or data folder. The document is that of production: the routes
  * of APP_ENV=local alone (`/dev/outbox/`) are not in it.
  */
-import { randomBytes } from "node:crypto";
 import { mkdir, readFile, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { parseArgs } from "node:util";
-import { pino } from "pino";
 import { stringify } from "yaml";
-import { buildApp } from "../src/app.ts";
-import { readConfig } from "../src/config.ts";
 import { ROOT_DIR } from "../src/paths.ts";
 import type { Document } from "../src/plugins/openapi-document.ts";
 import { type SharedDocument, withOwnFailures } from "../src/plugins/openapi-failures.ts";
-import { closeServices, makeServices } from "../src/services.ts";
+import { buildUnconnectedApp } from "../src/unconnected-app.ts";
 import {
   breakingChanges,
   breakingVersion,
@@ -33,14 +29,9 @@ With --check nothing is written: exit 1 when a file is not what would be, when R
 With --accept the contract becomes that of this version (package.json). One that breaks the last one needs
 a new major version, or below 1.0 a new minor one.`;
 
-/** Nothing listens there, and nothing asks: routes are only described. */
-const NO_DATABASE_URL = "postgres://nobody@127.0.0.1:1/none";
-
 /** Relative, as Redocly's reports say them. */
 const BASELINE = path.join("docs", "openapi-baseline.json");
 const JSON_FILE = "openapi.json";
-
-const secret = () => randomBytes(48).toString("hex");
 
 async function main(): Promise<void> {
   const { values: options } = parseArgs({
@@ -133,40 +124,14 @@ async function contractFaults(
   return [];
 }
 
-/** What production asks for. Nothing is signed, sealed, sent or asked for: routes are only described. */
-const SETTINGS = {
-  APP_ENV: "production",
-  DATABASE_URL: NO_DATABASE_URL,
-  // Of this run only.
-  SECRET_KEY: secret(),
-  PASSWORD_PEPPER: secret(),
-  ENCRYPTION_KEY: secret(),
-  ALLOWED_HOSTS: "api.example.com",
-  TENANT_BASE_DOMAIN: "example.com",
-  FRONTEND_URL: "https://app.example.com",
-  TWILIO_ACCOUNT_SID: `AC${"0".repeat(32)}`,
-  TWILIO_AUTH_TOKEN: secret(),
-  TWILIO_PHONE_NUMBER: "+15005550006",
-  EMAIL_HOST: "smtp.example.com",
-  DEFAULT_FROM_EMAIL: "noreply@example.com",
-  // Without it /metrics would not be there to describe.
-  METRICS_TOKEN: secret(),
-  LOG_LEVEL: "silent",
-};
-
-/** The document of an app whose services are made and never opened. */
 async function describe(): Promise<SharedDocument> {
-  const config = readConfig(SETTINGS);
-  const log = pino({ level: config.logLevel });
-  const services = makeServices(config, NO_DATABASE_URL, log, NO_DATABASE_URL);
-  const app = await buildApp(services, log);
+  const { app, close } = await buildUnconnectedApp();
   try {
     await app.ready();
     // The two describe the same document; ours names what this service puts into one.
     return app.swagger() as SharedDocument;
   } finally {
-    await app.close();
-    await closeServices(services);
+    await close();
   }
 }
 

@@ -29,7 +29,7 @@ describe("migrateRegistry", () => {
     try {
       expect(await actAs(`t_${id}`)).toEqual([{ email: "ada@acme.test" }]);
       await expect(actAs("postgres")).rejects.toThrow("permission denied to set role");
-      expect(await withAdmin(other.href, findRoleGaps)).toEqual([]);
+      expect(await withAdmin(other.href, ({ query }) => findRoleGaps(query))).toEqual([]);
     } finally {
       await registry.sql.unsafe(`drop owned by ${other.username}; drop role ${other.username}`);
     }
@@ -45,11 +45,11 @@ describe("migrateRegistry", () => {
 
 describe("findRoleGaps", () => {
   test("finds nothing in the role that npm run migrate makes", async () => {
-    expect(await withAdmin(registry.apiUrl, findRoleGaps)).toEqual([]);
+    expect(await withAdmin(registry.apiUrl, ({ query }) => findRoleGaps(query))).toEqual([]);
   });
 
   test("names a superuser, who may do everything else too", async () => {
-    const gaps = await withAdmin(registry.url, findRoleGaps);
+    const gaps = await withAdmin(registry.url, ({ query }) => findRoleGaps(query));
 
     expect(gaps[0]).toMatch(/^DATABASE_URL: the role postgres is a superuser/);
     expect(gaps.length).toBeGreaterThan(1);
@@ -62,7 +62,7 @@ describe("findRoleGaps", () => {
   ])("names a role that was given %s", async (given, taken, what) => {
     await registry.sql.unsafe(`alter role ${registry.apiRole} ${given}`);
     try {
-      expect(await withAdmin(registry.apiUrl, findRoleGaps)).toEqual([
+      expect(await withAdmin(registry.apiUrl, ({ query }) => findRoleGaps(query))).toEqual([
         expect.stringContaining(`the role ${registry.apiRole} ${what}`),
       ]);
     } finally {
@@ -75,7 +75,7 @@ describe("findRoleGaps", () => {
       create table public.mine (id int); alter table public.mine owner to ${registry.apiRole};
       grant ouvira_registry to ${registry.apiRole} with inherit true`);
     try {
-      const gaps = await withAdmin(registry.apiUrl, findRoleGaps);
+      const gaps = await withAdmin(registry.apiUrl, ({ query }) => findRoleGaps(query));
       expect(gaps).toEqual([
         expect.stringContaining("inherits the rights of ouvira_registry"),
         expect.stringContaining("owns tables"),

@@ -1,6 +1,7 @@
 import postgres from "postgres";
 import { type AdminConnection, identifier, literal } from "./admin.ts";
 import { AppError } from "../errors.ts";
+import type { RunSql } from "./sql.ts";
 import { REGISTRY_ROLE } from "./tenant-database.ts";
 
 /** PostgreSQL whose `grant … with inherit false, set true` the roles rest on. */
@@ -111,11 +112,11 @@ async function makeRoles(admin: AdminConnection, api: ApiRole, database: string)
 }
 
 /**
- * What makes the role of `admin` unfit to serve requests, a sentence each; empty when it is fit. A
- * superuser, or an owner of tables, reads every tenant whatever role it has taken on before.
+ * What makes the role that logged in unfit to serve requests, a sentence each, whatever role `query` has taken on;
+ * empty when it is fit. A superuser, or an owner of tables, reads every tenant whatever role it has taken on before.
  */
-export async function findRoleGaps(admin: AdminConnection): Promise<string[]> {
-  const [role] = await admin.query<
+export async function findRoleGaps(query: RunSql): Promise<string[]> {
+  const [role] = await query<
     {
       name: string;
       is_superuser: boolean;
@@ -142,7 +143,7 @@ export async function findRoleGaps(admin: AdminConnection): Promise<string[]> {
         where m.member = r.oid and m.inherit_option)                      as inherited,
       (select count(*) from pg_class c where c.relowner = r.oid)          as owned
     from pg_roles r
-    where r.rolname = current_user`;
+    where r.rolname = session_user`;
   if (!role) return ["The database does not know the role it was asked with."];
   const gaps: [boolean, string][] = [
     [role.is_superuser, "is a superuser"],
