@@ -21,7 +21,7 @@ export async function completeLogin(
   const seconds = how.isRemembered ? lifetimes.rememberedSeconds : lifetimes.seconds;
   const session = await startSession(tx, context, account.id, seconds);
   await Promise.all([
-    notifyNewDevice(tx, context, account.id, session.id),
+    ...(session.isNewDevice ? [notifyNewDevice(tx, context, account.id)] : []),
     recordSecurity(tx, {
       action: "LOGIN_SUCCEEDED",
       userId: account.id,
@@ -42,21 +42,9 @@ export async function completeLogin(
  * Notifies a user of a login by a client that called itself otherwise in all their logins before. Logins
  * that are long over are forgotten (`purge.ts`), and their clients with them.
  */
-async function notifyNewDevice(
-  tx: TenantSql,
-  { client }: Context,
-  userId: number,
-  sessionId: number,
-): Promise<void> {
-  const device = storedUserAgent(client);
-  const message = `New login from ${device ?? "an unnamed client"} (${client.ip}).`;
+async function notifyNewDevice(tx: TenantSql, { client }: Context, userId: number): Promise<void> {
+  const device = storedUserAgent(client) ?? "an unnamed client";
   await tx`
     insert into notifications (user_id, message)
-    select ${userId}, ${message}
-     where exists (
-             select 1 from login_sessions where user_id = ${userId} and id <> ${sessionId})
-       and not exists (
-             select 1 from login_sessions
-              where user_id = ${userId} and id <> ${sessionId}
-                and user_agent is not distinct from ${device}::text)`;
+    values (${userId}, ${`New login from ${device} (${client.ip}).`})`;
 }

@@ -32,23 +32,34 @@ export interface RefreshedSession extends StartedSession {
   userId: number;
 }
 
-/** Starts a login of `seconds` at the longest. */
+/**
+ * Starts a login of `seconds` at the longest.
+ *
+ * @returns it, and whether the client called itself otherwise in all the user's logins before, of which there are some
+ */
 export async function startSession(
   tx: TenantSql,
   context: Context,
   userId: number,
   seconds: number,
-): Promise<StartedSession> {
+): Promise<StartedSession & { isNewDevice: boolean }> {
   const salt = randomBytes(SALT_BYTES);
-  const [row] = await tx<{ id: number }[]>`
-    insert into login_sessions (user_id, refresh_salt, expires_at, ip_address, user_agent)
+  // What is returned does not see the new row, which is not there before the statement ends.
+  const [row] = await tx<{ id: number; is_new_device: boolean }[]>`
+    insert into login_sessions as l (user_id, refresh_salt, expires_at, ip_address, user_agent)
     values (
       ${userId}, ${salt}, now() + make_interval(secs => ${seconds}::int),
       ${context.client.ip}, ${storedUserAgent(context.client)}
     )
-    returning id`;
+    returning l.id,
+      exists (select 1 from login_sessions s where s.user_id = l.user_id)
+      and not exists (
+        select 1 from login_sessions s
+         where s.user_id = l.user_id and s.user_agent is not distinct from l.user_agent
+      ) as is_new_device`;
   if (!row) throw new Error("The session was not created");
-  return { id: row.id, refresh: refreshToken(context, row.id, 0, salt) };
+  const refresh = refreshToken(context, row.id, 0, salt);
+  return { id: row.id, refresh, isNewDevice: row.is_new_device };
 }
 
 /**

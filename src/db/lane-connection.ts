@@ -257,7 +257,10 @@ export class LaneConnection {
     let message = this.#scopes.get(role);
     if (!message) {
       const bind = serialize.bind({ statement: SCOPE_NAME, values: [role, schema] });
-      message = Buffer.concat([bind, EXECUTE]);
+      // Memory of its own: of a small Buffer's, which is a part of 8 KB, all would be kept with it.
+      message = Buffer.alloc(bind.length + EXECUTE.length);
+      bind.copy(message);
+      EXECUTE.copy(message, bind.length);
       this.#scopes.set(role, message);
     }
     return message;
