@@ -56,7 +56,7 @@ export interface EmbeddedServerOptions {
    * Settings of postgresql.conf for this run, such as `{ fsync: "off" }` in tests. A server that is
    * adopted keeps those it has.
    */
-  settings?: Record<string, string>;
+  settings?: Readonly<Record<string, string>>;
   /** Told in a line what takes a while or deserves notice. */
   log?: (line: string) => void;
   /** Instead of /var/lib/ouvira: where root puts what the user `postgres` cannot reach in DATA_DIR. */

@@ -25,10 +25,13 @@ const DUPLICATE_DATABASE = new Set(["42P04", "23505"]);
 /**
  * The database of the configuration: the one it names, or an embedded server under DATA_DIR, that of
  * a running `npm run dev` when there is one.
+ *
+ * @param settings of an embedded server that is started, by their names in postgresql.conf
  */
 export async function openDatabase(
   config: Config,
   log: (line: string) => void = () => undefined,
+  settings: Readonly<Record<string, string>> = {},
 ): Promise<OpenDatabase> {
   if (config.databaseUrl !== undefined) {
     return {
@@ -38,7 +41,7 @@ export async function openDatabase(
       stop: () => Promise.resolve(),
     };
   }
-  const server = await startEmbeddedServer({ dataDir: config.dataDir, log });
+  const server = await startEmbeddedServer({ dataDir: config.dataDir, log, settings });
   try {
     await withAdmin(server.url, async (admin) => {
       const rows = await admin.query`select 1 from pg_database where datname = ${LOCAL_DATABASE}`;
