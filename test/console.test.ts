@@ -348,6 +348,9 @@ describe.skipIf(!hasChromium)("the console in a browser, served as in production
     await page.goto("/admin/#/users");
     await page.getByText("This page is of one tenant.").waitFor();
     expect(await page.getByRole("menuitem", { name: "Users" }).count()).toBe(0);
+    const alive = () => registry.sql`
+      select 1 from public.support_sessions where ended_at is null and expires_at > now()`;
+    await expect.poll(alive).toEqual([]);
   });
 });
 

@@ -89,6 +89,9 @@ export const PLATFORM_RECIPES: Readonly<
     path: tenantPath(ground, "support-token/"),
     body: { reason: "Ticket 4711", write: false },
   }),
+  [`DELETE ${P}/tenants/{id}/support-token/`]: (ground) => ({
+    path: tenantPath(ground, "support-token/"),
+  }),
   [`GET ${P}/migrations/`]: () => ({ path: `${P}/migrations/` }),
 };
 

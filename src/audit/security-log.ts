@@ -38,7 +38,8 @@ export type SecurityAction =
   | "ACCOUNT_ENABLED"
   | "TENANT_ADMIN_GRANTED"
   | "TENANT_ADMIN_REVOKED"
-  | "SUPPORT_ACCESS_GRANTED";
+  | "SUPPORT_ACCESS_GRANTED"
+  | "SUPPORT_ACCESS_ENDED";
 
 export interface SecurityEntry {
   readonly action: SecurityAction;

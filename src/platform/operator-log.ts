@@ -25,7 +25,8 @@ export type OperatorAction =
   | "DOMAIN_ADDED"
   | "DOMAIN_VERIFIED"
   | "DOMAIN_REMOVED"
-  | "SUPPORT_TOKEN_ISSUED";
+  | "SUPPORT_TOKEN_ISSUED"
+  | "SUPPORT_ENDED";
 
 export interface OperatorEntry {
   readonly action: OperatorAction;

@@ -246,6 +246,49 @@ describe("a support token", () => {
     expect(late).toMatchObject({ status: 401, body: { code: "token_expired" } });
   });
 
+  test("ends at once when the operator leaves, that operator's in that tenant alone, and both logs say so", async () => {
+    const colleague = await loggedInOperator(app);
+    const [first, second] = [await readOnly(), await writing()];
+    const colleagues = await supportToken({ reason: "another look" }, colleague);
+    const elsewhere = await calls.post(
+      `tenants/${other.id}/support-token/`,
+      { reason: "a look" },
+      operator.tokens.access,
+    );
+    const path = `tenants/${tenant.id}/support-token/`;
+
+    const left = await calls.delete(path, operator.tokens.access);
+    const again = await calls.delete(path, operator.tokens.access);
+
+    expect([left.status, again.status]).toEqual([204, 204]);
+    for (const token of [first, second]) {
+      expect(await app.client(tenant).get("/api/company/", { token })).toMatchObject({
+        status: 401,
+        body: { code: "token_revoked" },
+      });
+    }
+    const stillGood = [
+      await app.client(tenant).get("/api/company/", { token: colleagues }),
+      await app
+        .client(other)
+        .get("/api/company/", { token: SupportToken.parse(elsewhere.body).access }),
+    ];
+    expect(stillGood.map(({ status }) => status)).toEqual([200, 200]);
+    const entries = await tenant.sql`
+      select user_id, user_display from security_logs where action = 'SUPPORT_ACCESS_ENDED'`;
+    expect(entries).toEqual([{ user_id: null, user_display: `operator ${operator.email}` }]);
+    const logged = await app.registry`
+      select operator_display from platform.logs
+       where action = 'SUPPORT_ENDED' and tenant_id = ${tenant.id}`;
+    expect(logged).toEqual([{ operator_display: operator.email }]);
+  });
+
+  test("of a tenant that is not there cannot be ended", async () => {
+    const answer = await calls.delete("tenants/999999999/support-token/", operator.tokens.access);
+
+    expect(answer).toMatchObject({ status: 404, body: { code: "not_found" } });
+  });
+
   test("ends at once with the operator's logout", async () => {
     const leaving = await loggedInOperator(app);
     const token = await supportToken({ reason: "a look" }, leaving);

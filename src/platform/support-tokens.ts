@@ -55,6 +55,36 @@ export async function startSupport(
   return row.id;
 }
 
+/**
+ * Ends whatever an operator may still do in one tenant. Both logs say so, once; nothing is said where nothing
+ * was left.
+ *
+ * @param admin in a transaction
+ * @returns whether there was something to end
+ */
+export async function endSupport(
+  admin: AdminConnection,
+  operator: CallingOperator,
+  tenantId: number,
+): Promise<boolean> {
+  const ended = await admin.query`
+    update public.support_sessions set ended_at = now()
+     where tenant_id = ${tenantId} and operator_id = ${operator.id}
+       and ended_at is null and expires_at > now()
+    returning id`;
+  if (ended.length === 0) return false;
+  const { client } = operator;
+  await recordOperatorAction(admin.query, { action: "SUPPORT_ENDED", operator, client, tenantId });
+  await admin.execute(`set local search_path to ${identifier(tenantSchema(tenantId))}`);
+  await recordSecurity(admin.query, {
+    action: "SUPPORT_ACCESS_ENDED",
+    userId: null,
+    userDisplay: operatorDisplay(operator.email),
+    client,
+  });
+  return true;
+}
+
 /** Who acts by a support token, and whether they may change anything. */
 export interface SupportSession {
   readonly operator_display: string;

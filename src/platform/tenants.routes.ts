@@ -1,7 +1,7 @@
 import type { FastifyPluginAsyncZod } from "fastify-type-provider-zod";
 import { newestVersion } from "../db/tenant-migrations.ts";
 import { signSupportToken } from "../plugins/authentication.ts";
-import { IdParams } from "../plugins/fields.ts";
+import { Deleted, IdParams } from "../plugins/fields.ts";
 import { rangeOf, sendPage } from "../plugins/lists.ts";
 import { problems } from "../plugins/openapi.ts";
 import type { Services } from "../services.ts";
@@ -22,7 +22,7 @@ import {
   PlatformTenantUsage,
   SupportToken,
 } from "./schemas.ts";
-import { startSupport, SUPPORT_TOKEN_SECONDS } from "./support-tokens.ts";
+import { endSupport, startSupport, SUPPORT_TOKEN_SECONDS } from "./support-tokens.ts";
 import {
   changeStatus,
   changeTenant,
@@ -256,6 +256,31 @@ export const platformTenantRoutes: FastifyPluginAsyncZod<{
       services.logSealer.mark(id);
       const access = signSupportToken(app, keys, id, session, SUPPORT_TOKEN_SECONDS);
       return reply.code(201).send({ access, expires_in: SUPPORT_TOKEN_SECONDS });
+    },
+  );
+
+  app.delete(
+    "/tenants/:id/support-token/",
+    {
+      config,
+      schema: {
+        operationId: "endSupport",
+        tags,
+        summary: "Leave a tenant",
+        description:
+          "Ends every support token that the caller has made for this tenant, at once. Its security log says so. Where there is none left, nothing happens.",
+        params,
+        response: { 204: Deleted },
+      },
+    },
+    async (request, reply) => {
+      const { operator } = request;
+      const { id, isEnded } = await pool.transaction(async (admin) => {
+        const tenant = await getTenantById(admin, request.params.id);
+        return { id: tenant.id, isEnded: await endSupport(admin, operator, tenant.id) };
+      });
+      if (isEnded) services.logSealer.mark(id);
+      return reply.code(204).send();
     },
   );
 };

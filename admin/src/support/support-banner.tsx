@@ -51,7 +51,11 @@ export function SupportBanner() {
         >
           Extend
         </Button>
-        <Button size="small" variant="outlined" onClick={leave}>
+        <Button
+          size="small"
+          variant="outlined"
+          onClick={() => void run(leave, "You have left. What you could do there has ended.")}
+        >
           Leave
         </Button>
       </Box>

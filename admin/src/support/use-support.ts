@@ -25,7 +25,7 @@ async function requestSupport(request: SupportRequest): Promise<void> {
 export function useSupport(): {
   readonly enter: (request: SupportRequest) => Promise<void>;
   readonly extend: () => Promise<void>;
-  readonly leave: () => void;
+  readonly leave: () => Promise<void>;
 } {
   const queries = useQueryClient();
   const redirect = useRedirect();
@@ -40,11 +40,13 @@ export function useSupport(): {
       const current = supportSession.get();
       if (current) await requestSupport(current);
     },
-    leave() {
+    async leave() {
       const current = supportSession.get();
+      // Forgotten here whatever the server says; what it could not end, it ends with the quarter of an hour.
       redirect(current ? `/tenants/${current.tenantId}/show` : "/tenants");
       supportSession.set(undefined);
       queries.clear();
+      if (current) await callPlatform("DELETE", `tenants/${current.tenantId}/support-token/`);
     },
   };
 }

@@ -366,7 +366,11 @@ export interface paths {
          * @description For 15 minutes, in this tenant alone, as an admin of it; it reads only unless `write` is asked for. The tenant's security log says so, with the reason, and names the operator wherever something is changed. It ends with the operator's logout.
          */
         post: operations["createSupportToken"];
-        delete?: never;
+        /**
+         * Leave a tenant
+         * @description Ends every support token that the caller has made for this tenant, at once. Its security log says so. Where there is none left, nothing happens.
+         */
+        delete: operations["endSupport"];
         options?: never;
         head?: never;
         patch?: never;
@@ -4954,6 +4958,40 @@ export interface operations {
                      */
                     "application/json": components["schemas"]["SupportToken"];
                 };
+            };
+            400: components["responses"]["400.validation_error.limited"];
+            401: components["responses"]["401.authentication_required.token_expired.token_revoked.limited"];
+            403: components["responses"]["403.permission_denied.limited"];
+            404: components["responses"]["404.not_found.limited"];
+            413: components["responses"]["413.payload_too_large.limited"];
+            414: components["responses"]["414.uri_too_long.limited"];
+            415: components["responses"]["415.unsupported_media_type.limited"];
+            429: components["responses"]["429.rate_limited.limited"];
+            500: components["responses"]["500.internal_error.limited"];
+            503: components["responses"]["503.overloaded.not_ready.limited"];
+        };
+    };
+    endSupport: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description The id of the row.
+                 * @example 3
+                 */
+                id: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Deleted. */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
             400: components["responses"]["400.validation_error.limited"];
             401: components["responses"]["401.authentication_required.token_expired.token_revoked.limited"];
