@@ -13,6 +13,8 @@ COPY tsconfig.json ./
 COPY src src
 COPY scripts scripts
 COPY admin admin
+# Read by what compiles the service ahead, as by every start.
+COPY tenant-migrations tenant-migrations
 RUN npm run build
 
 FROM ${NODE_IMAGE} AS dependencies
