@@ -3,18 +3,22 @@ import { defineConfig } from "vitest/config";
 /** Tests that compare times: what runs beside them would be measured, too. */
 const ALONE = ["test/faults/fairness.test.ts"];
 
+const common = {
+  // A process per file: what one leaves behind (timers, sockets, handlers) cannot hide in another.
+  pool: "forks",
+  testTimeout: 30_000,
+  // Making a database with its tenants, on a machine that is busy.
+  hookTimeout: 60_000,
+} as const;
+
 export default defineConfig({
   test: {
+    // Of the run, not of its projects, each of which would start a server of its own.
     globalSetup: "test/global-setup.ts",
-    // A process per file: what one leaves behind (timers, sockets, handlers) cannot hide in another.
-    pool: "forks",
-    testTimeout: 30_000,
-    // Making a database with its tenants, on a machine that is busy.
-    hookTimeout: 60_000,
     projects: [
       {
-        extends: true,
         test: {
+          ...common,
           name: "all",
           include: ["{src,scripts,test,clients,examples}/**/*.test.ts"],
           exclude: ["**/node_modules/**", ...ALONE],
@@ -24,9 +28,14 @@ export default defineConfig({
         },
       },
       {
-        extends: true,
         // After all the others.
-        test: { name: "alone", include: ALONE, maxWorkers: 1, sequence: { groupOrder: 1 } },
+        test: {
+          ...common,
+          name: "alone",
+          include: ALONE,
+          maxWorkers: 1,
+          sequence: { groupOrder: 1 },
+        },
       },
     ],
   },

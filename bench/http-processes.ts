@@ -15,7 +15,9 @@ export interface MeasuredServer {
 
 /** Builds the service, and beside it what it is compared with. */
 export async function build(): Promise<void> {
-  await buildService(["http-bare", "http-bound", "http-hashes"].map((name) => `bench/${name}.ts`));
+  await buildService({
+    more: ["http-bare", "http-bound", "http-hashes"].map((name) => `bench/${name}.ts`),
+  });
 }
 
 /** The service, as `npm start` starts it. */

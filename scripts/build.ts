@@ -74,10 +74,13 @@ const COMMON: BuildOptions = {
 /**
  * Writes `dist/`, in place of what was there. Types are checked by `npm run types`, not here.
  *
- * @param more sources that are started by their path, too
+ * @param options.more sources that are started by their path, too
+ * @param options.outdir another folder, of this repository: packages are looked for above it
  */
-export async function build(more: readonly string[] = []): Promise<void> {
-  const outdir = path.join(ROOT_DIR, "dist");
+export async function build({
+  more = [],
+  outdir = path.join(ROOT_DIR, "dist"),
+}: { more?: readonly string[]; outdir?: string } = {}): Promise<void> {
   await rm(outdir, { recursive: true, force: true });
   const entryPoints = [
     ...Object.entries(ENTRY_POINTS),

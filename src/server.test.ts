@@ -5,6 +5,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { builtProgram } from "../test/built.ts";
 import { PRODUCTION_SETTINGS } from "../test/production-settings.ts";
 import { createRegistry, type TestRegistry } from "../test/registry.ts";
 import { ROOT_DIR } from "./paths.ts";
@@ -30,7 +31,7 @@ interface Server {
 }
 
 function startServer(environment: Readonly<Record<string, string>>): Server {
-  const child = spawn(process.execPath, ["--import", "tsx", "src/server.ts"], {
+  const child = spawn(process.execPath, [builtProgram("src/server")], {
     cwd: ROOT_DIR,
     stdio: ["ignore", "pipe", "pipe"],
     env: { PATH: process.env["PATH"] ?? "", PORT: "0", DATA_DIR: dataDir, ...environment },

@@ -1,6 +1,7 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { ROOT_DIR } from "../src/paths.ts";
+import { builtProgram, type Program } from "./built.ts";
 
 /** A script of the project as a process of its own, and what it has printed so far. */
 export interface ScriptProcess {
@@ -11,14 +12,28 @@ export interface ScriptProcess {
   readonly exited: Promise<number | null>;
 }
 
-/** Starts `scripts/<name>` as `npm run` would, with nothing of this process's settings but PATH. */
+/** What `npm run build` makes of the scripts. */
+const BUILT: ReadonlySet<string> = new Set([
+  "check-deploy",
+  "create-operator",
+  "migrate",
+  "tenant",
+]);
+
+/**
+ * Starts `scripts/<name>`, built where `npm run build` builds it, with nothing of this process's settings but PATH.
+ */
 export function startScript(
   name: string,
   args: readonly string[],
   environment: Readonly<Record<string, string>>,
   input?: string,
 ): ScriptProcess {
-  const child = spawn(process.execPath, ["--import", "tsx", `scripts/${name}`, ...args], {
+  const program = name.replace(/\.ts$/, "");
+  const script = BUILT.has(program)
+    ? [builtProgram(`scripts/${program}` as Program)]
+    : ["--import", "tsx", `scripts/${name}`];
+  const child = spawn(process.execPath, [...script, ...args], {
     cwd: ROOT_DIR,
     stdio: [input === undefined ? "ignore" : "pipe", "pipe", "pipe"],
     env: { PATH: process.env["PATH"] ?? "", HOME: process.env["HOME"] ?? "", ...environment },

@@ -2,6 +2,7 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { vi } from "vitest";
 import { ROOT_DIR } from "../src/paths.ts";
+import { builtProgram } from "./built.ts";
 import { findPort } from "./ports.ts";
 
 /** The service as a process of its own, listening on a port of its own. */
@@ -28,14 +29,14 @@ export interface ServerOptions {
 
 const LISTENS_WITHIN = { timeout: 45_000, interval: 20 };
 
-/** Starts `src/server.ts` with nothing of this process's settings but PATH; resolves when it listens. */
+/** Starts the built service with nothing of this process's settings but PATH; resolves when it listens. */
 export async function startServer(
   environment: Readonly<Record<string, string>>,
   { outputFile }: ServerOptions = {},
 ): Promise<ServerProcess> {
   // Whoever writes to a file does not tell here where it listens.
   const port = outputFile === undefined ? 0 : await findPort();
-  const child = spawn(process.execPath, ["--import", "tsx", "src/server.ts"], {
+  const child = spawn(process.execPath, [builtProgram("src/server")], {
     cwd: ROOT_DIR,
     stdio: ["ignore", outputFile ?? "pipe", outputFile ?? "pipe"],
     env: { PATH: process.env["PATH"] ?? "", HOST: "127.0.0.1", PORT: `${port}`, ...environment },

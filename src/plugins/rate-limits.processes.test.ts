@@ -5,6 +5,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
+import { builtProgram } from "../../test/built.ts";
 import { hasRedisServer, startRedis, type TestRedis } from "../../test/redis.ts";
 import { createRegistry, type TestRegistry } from "../../test/registry.ts";
 import { ROOT_DIR } from "../paths.ts";
@@ -28,7 +29,7 @@ const servers: Server[] = [];
 
 /** The service as it is started for users, with one limit and Redis. */
 async function startServer(): Promise<Server> {
-  const child = spawn(process.execPath, ["--import", "tsx", "src/server.ts"], {
+  const child = spawn(process.execPath, [builtProgram("src/server")], {
     cwd: ROOT_DIR,
     stdio: ["ignore", "pipe", "inherit"],
     env: {
