@@ -114,6 +114,8 @@ async function makeRoles(admin: AdminConnection, api: ApiRole, database: string)
 /**
  * What makes the role that logged in unfit to serve requests, a sentence each, whatever role `query` has taken on;
  * empty when it is fit. A superuser, or an owner of tables, reads every tenant whatever role it has taken on before.
+ * Who owns what is asked of pg_shdepend, which has an index for it: pg_class has 150 rows a tenant and none.
+ * https://www.postgresql.org/docs/18/catalog-pg-shdepend.html
  */
 export async function findRoleGaps(query: RunSql): Promise<string[]> {
   const [role] = await query<
@@ -126,7 +128,7 @@ export async function findRoleGaps(query: RunSql): Promise<string[]> {
       can_create_schema: boolean;
       can_make_temporary: boolean;
       inherited: string | null;
-      owned: number;
+      owns_tables: boolean;
     }[]
   >`
     select
@@ -141,7 +143,15 @@ export async function findRoleGaps(query: RunSql): Promise<string[]> {
          from pg_auth_members m
          join pg_roles g on g.oid = m.roleid
         where m.member = r.oid and m.inherit_option)                      as inherited,
-      (select count(*) from pg_class c where c.relowner = r.oid)          as owned
+      exists (
+        select 1
+          from pg_shdepend d
+          join pg_database b on b.oid = d.dbid
+         where d.refclassid = 'pg_authid'::regclass
+           and d.refobjid = r.oid
+           and d.deptype = 'o'
+           and d.classid = 'pg_class'::regclass
+           and b.datname = current_database())                            as owns_tables
     from pg_roles r
     where r.rolname = session_user`;
   if (!role) return ["The database does not know the role it was asked with."];
@@ -153,7 +163,7 @@ export async function findRoleGaps(query: RunSql): Promise<string[]> {
     [role.can_create_schema, "may create schemas"],
     [role.can_make_temporary, "may create temporary tables"],
     [role.inherited !== null, `inherits the rights of ${role.inherited}`],
-    [role.owned > 0, "owns tables"],
+    [role.owns_tables, "owns tables"],
   ];
   return gaps
     .filter(([isGap]) => isGap)
