@@ -2,9 +2,7 @@ import { Chip, Box, Typography } from "@mui/material";
 import {
   DataTable,
   ReferenceField,
-  ReferenceInput,
   SearchInput,
-  SelectInput,
   Show,
   TextField,
   useGetManyReference,
@@ -12,6 +10,7 @@ import {
 } from "react-admin";
 import { PAGE_SIZE_MAX } from "../api/data-provider.ts";
 import type { Role, RolePermission } from "../api/records.ts";
+import { COMPANY_FILTER } from "../companies/company-filter.tsx";
 import { Facts } from "../shared/facts.tsx";
 import { NOTHING } from "../shared/moments.tsx";
 import { Panel } from "../shared/panel.tsx";
@@ -20,18 +19,7 @@ import { useDocumentTitle } from "../shared/use-document-title.ts";
 import { InTenant } from "../support/in-tenant.tsx";
 import { ListInTenant } from "../support/list-in-tenant.tsx";
 
-const FILTERS = [
-  <SearchInput key="search" source="search" alwaysOn />,
-  <ReferenceInput
-    key="company"
-    source="company"
-    reference="companies"
-    alwaysOn
-    perPage={PAGE_SIZE_MAX}
-  >
-    <SelectInput label="Company" optionText="name" emptyText="Any" />
-  </ReferenceInput>,
-];
+const FILTERS = [<SearchInput key="search" source="search" alwaysOn />, COMPANY_FILTER];
 const Column = DataTable.Col<Role>;
 
 /** Whose role it is: a company's, or everybody's. */

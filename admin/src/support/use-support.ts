@@ -42,7 +42,7 @@ export function useSupport(): {
     },
     async leave() {
       const current = supportSession.get();
-      // Forgotten here whatever the server says; what it could not end, it ends with the quarter of an hour.
+      // Forgotten here whatever the server says: what it is not told to end, ends after its quarter of an hour.
       redirect(current ? `/tenants/${current.tenantId}/show` : "/tenants");
       supportSession.set(undefined);
       queries.clear();
