@@ -1,5 +1,5 @@
 import { recordSecurity } from "../audit/security-log.ts";
-import type { RunSql, SqlValue } from "../db/sql.ts";
+import { withoutWaiting } from "../db/async-commit.ts";
 import type { TenantConnection } from "../db/tenant-database.ts";
 import { AppError } from "../errors.ts";
 import { networkOf } from "../networks.ts";
@@ -61,21 +61,6 @@ async function compare(
   const isRight = await passwords.verify(password, hash, context.tenantId);
   if (!isAllowed) return "locked";
   return isRight ? "right" : "wrong";
-}
-
-/**
- * Statements whose commits do not wait for the disk: on a shared connection other tenants wait behind them. The
- * server tells everybody of the count at once; should it crash, what was counted in its last second is forgotten.
- * https://www.postgresql.org/docs/18/wal-async-commit.html
- */
-function withoutWaiting(tenant: TenantConnection): RunSql {
-  return async (strings: TemplateStringsArray, ...values: readonly SqlValue[]) => {
-    const [, rows] = await tenant.batch((q) => [
-      q`select set_config('synchronous_commit', 'off', true)`,
-      q(strings, ...values),
-    ]);
-    return rows ?? [];
-  };
 }
 
 /**

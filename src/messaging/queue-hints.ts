@@ -1,3 +1,4 @@
+import { withoutWaiting } from "../db/async-commit.ts";
 import type { TenantConnection } from "../db/tenant-database.ts";
 
 /**
@@ -43,18 +44,14 @@ export interface ClaimedQueue {
  * has everything written that was committed before it (the log is one and in order). 32 writers that
  * each mark a tenant queue 0.66 to 0.77 of what they do without marks, with a wait 0.24 to 0.67
  * (docs/benchmarks/message-discovery.md).
- * https://www.postgresql.org/docs/18/wal-async-commit.html
  */
 export async function markQueue(registry: TenantConnection, tenantId: number): Promise<void> {
-  await registry.batch((q) => [
-    q`select set_config('synchronous_commit', 'off', true)`,
-    q`
-      insert into public.message_queues as q (tenant_id, marked_at, due_at)
-      values (${tenantId}, clock_timestamp(), clock_timestamp())
-      on conflict (tenant_id) do update set
-        marked_at = clock_timestamp(),
-        due_at    = least(q.due_at, clock_timestamp())`,
-  ]);
+  await withoutWaiting(registry)`
+    insert into public.message_queues as q (tenant_id, marked_at, due_at)
+    values (${tenantId}, clock_timestamp(), clock_timestamp())
+    on conflict (tenant_id) do update set
+      marked_at = clock_timestamp(),
+      due_at    = least(q.due_at, clock_timestamp())`;
 }
 
 /**
