@@ -8,18 +8,14 @@ import { rm } from "node:fs/promises";
 import path from "node:path";
 import { build as bundle, type BuildOptions } from "esbuild";
 import { ROOT_DIR } from "../src/paths.ts";
+import { OPERATOR_COMMANDS } from "./operator-commands.ts";
 
 /** What is started by its path, as it is called below `dist/`, and its source. */
 const ENTRY_POINTS: Readonly<Record<string, string>> = {
   "src/server": "src/built/start.ts",
   "src/make-code-cache": "src/built/make-code-cache.ts",
   "src/auth/hash-worker": "src/auth/hash-worker.js",
-  ...Object.fromEntries(
-    ["check-deploy", "create-operator", "migrate", "shell", "tenant"].map((name) => [
-      `scripts/${name}`,
-      `scripts/${name}.ts`,
-    ]),
-  ),
+  ...Object.fromEntries(OPERATOR_COMMANDS.map((name) => [`scripts/${name}`, `scripts/${name}.ts`])),
 };
 
 /**

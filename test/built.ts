@@ -1,9 +1,9 @@
 import path from "node:path";
 import { inject } from "vitest";
+import type { OPERATOR_COMMANDS } from "../scripts/operator-commands.ts";
 
 /** What is built, as it is started by its path. */
-export type Program =
-  "src/server" | `scripts/${"check-deploy" | "create-operator" | "migrate" | "shell" | "tenant"}`;
+type Program = "src/server" | `scripts/${(typeof OPERATOR_COMMANDS)[number]}`;
 
 /**
  * A program as `npm run build` makes it, which `test/global-setup.ts` has done once for the run: started from the

@@ -1,7 +1,8 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
+import { OPERATOR_COMMANDS } from "../scripts/operator-commands.ts";
 import { ROOT_DIR } from "../src/paths.ts";
-import { builtProgram, type Program } from "./built.ts";
+import { builtProgram } from "./built.ts";
 
 /** A script of the project as a process of its own, and what it has printed so far. */
 export interface ScriptProcess {
@@ -12,14 +13,6 @@ export interface ScriptProcess {
   readonly exited: Promise<number | null>;
 }
 
-/** What `npm run build` makes of the scripts. */
-const BUILT: ReadonlySet<string> = new Set([
-  "check-deploy",
-  "create-operator",
-  "migrate",
-  "tenant",
-]);
-
 /**
  * Starts `scripts/<name>`, built where `npm run build` builds it, with nothing of this process's settings but PATH.
  */
@@ -29,9 +22,9 @@ export function startScript(
   environment: Readonly<Record<string, string>>,
   input?: string,
 ): ScriptProcess {
-  const program = name.replace(/\.ts$/, "");
-  const script = BUILT.has(program)
-    ? [builtProgram(`scripts/${program}` as Program)]
+  const command = OPERATOR_COMMANDS.find((one) => name === `${one}.ts`);
+  const script = command
+    ? [builtProgram(`scripts/${command}`)]
     : ["--import", "tsx", `scripts/${name}`];
   const child = spawn(process.execPath, [...script, ...args], {
     cwd: ROOT_DIR,
