@@ -6,7 +6,7 @@ type Level = "fatal" | "error" | "warn" | "info" | "debug" | "trace" | "silent";
 /**
  * The logger of one request, made of the service's when it is first used: most requests log nothing but the one line
  * that does not need it (plugins/observability.ts), and making it, with its search for secrets, is
- * a twentieth of a read.
+ * a twenty-fifth of a read.
  */
 export class RequestLogger implements FastifyBaseLogger {
   readonly #logger: FastifyBaseLogger;

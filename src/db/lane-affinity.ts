@@ -10,7 +10,7 @@ const STATEMENTS_OF_A_TENANT = 16;
 /**
  * Which lane a tenant comes to: always the same one, so that one backend alone has to know its tables. Few lanes
  * are used while few tenants are busy: what is asked of a lane in one turn of the event loop is one write to its
- * socket and one wake-up of its backend, and with 100 tenants on 32 lanes instead of 8 a read took a third
+ * socket and one wake-up of its backend, and with 100 tenants on 32 lanes instead of 8 a read took a fifth
  * more CPU (docs/PERFORMANCE.md). More are used as soon as those in use could not keep every tenant's statements.
  */
 export class LaneAffinity {

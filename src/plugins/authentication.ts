@@ -55,7 +55,7 @@ const AUDIENCE = "ouvira-api";
 const SUPPORT_AUDIENCE = "ouvira-support";
 /** RFC 9068 §2.1: no other kind of token is ever taken for an access token. */
 export const TOKEN_TYPE = "at+jwt";
-/** Verified tokens remembered, each some 600 bytes. */
+/** Verified tokens remembered, each some 400 bytes. */
 const VERIFIED_TOKENS_MAX = 5_000;
 
 /**

@@ -6,8 +6,8 @@ interface Dated {
 
 /**
  * Tokens whose signature and claims were found right, under themselves: what is found is what was signed. Each is
- * taken from its `nbf` until its `exp`, as when it is verified. A signature costs 26 µs, this 1; the verifier's own
- * memory costs 5, since it hashes every token.
+ * taken from its `nbf` until its `exp`, as when it is verified. Checking a token takes fast-jwt 12 µs, with its own
+ * memory, which hashes every token, 6; this takes 1.
  */
 export class VerifiedTokens<Claims extends Dated> {
   /** Oldest first: a Map keeps its entries in the order they were set. */
