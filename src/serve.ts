@@ -35,7 +35,9 @@ export async function serve(): Promise<void> {
     if (error instanceof ConfigError) console.error(error.message);
     else if (error instanceof AppError) {
       const reason = error.cause instanceof Error ? ` (${error.cause.message})` : "";
-      console.error(`${error.message}${reason} Has npm run migrate made the role of DATABASE_URL?`);
+      const hint =
+        error.code === "not_ready" ? " Has npm run migrate made the role of DATABASE_URL?" : "";
+      console.error(`${error.message}${reason}${hint}`);
     } else console.error(error);
     process.exitCode = 1;
   }
@@ -53,7 +55,7 @@ async function start(): Promise<void> {
   const services = makeServices(config, database.url, log, platformUrl, tracing);
   services.metrics.watchProcess();
   try {
-    if (config.appEnv === "local") await prepareLocal(config, database, services);
+    if (config.appEnv === "local") await prepareLocal(config, database, services, log);
     const app = await buildWhileOpening(config, database, services, log);
     const { close } = closeWithGrace({ delay: GRACE_MS, logger: log }, async ({ err }) => {
       if (err) log.error({ err }, "The service stops after an error");
@@ -115,11 +117,14 @@ async function prepareLocal(
   config: Config,
   database: OpenDatabase,
   { passwords }: Services,
+  log: ReturnType<typeof makeLogger>,
 ): Promise<void> {
   const migrations = await loadTenantMigrations();
   await migrateRegistry(database.migrationUrl, database.url);
   const { failed } = await migrateFleet(database.migrationUrl, migrations, {
     parallel: availableParallelism(),
+    // Of several processes that start at once one migrates.
+    onBusy: (message) => log.info(message),
   });
   for (const { subdomain, error } of failed) {
     throw new Error(`The tenant ${subdomain} could not be migrated: ${error}`);

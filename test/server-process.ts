@@ -47,13 +47,13 @@ export async function startServer(
   const exited = once(child, "close").then(() => child.exitCode);
   const url =
     outputFile === undefined
-      ? await addressIn(() => output)
+      ? await addressIn(child, () => output)
       : await answering(child, `http://127.0.0.1:${port}`);
   return {
     url,
     output: () => output,
     get isRunning() {
-      return child.exitCode === null && child.signalCode === null;
+      return !hasEnded(child);
     },
     terminate: () => void child.kill("SIGTERM"),
     kill: () => void child.kill("SIGKILL"),
@@ -65,18 +65,21 @@ export async function startServer(
   };
 }
 
-async function addressIn(output: () => string): Promise<string> {
-  return vi.waitFor(() => {
-    const url = /Server listening at (http:\/\/[^"]+)"/.exec(output())?.[1];
-    if (url === undefined) throw new Error(`The server does not listen: ${output()}`);
-    return url;
+async function addressIn(child: ChildProcess, output: () => string): Promise<string> {
+  return vi.waitUntil(() => {
+    if (hasEnded(child)) throw new Error(`The server has ended: ${output()}`);
+    return /Server listening at (http:\/\/[^"]+)"/.exec(output())?.[1];
   }, LISTENS_WITHIN);
 }
 
 async function answering(child: ChildProcess, url: string): Promise<string> {
-  await vi.waitFor(async () => {
-    if (child.exitCode !== null) throw new Error(`The server has ended with ${child.exitCode}`);
-    await fetch(`${url}/healthz`);
+  await vi.waitUntil(async () => {
+    if (hasEnded(child)) throw new Error(`The server has ended with ${child.exitCode}`);
+    return (await fetch(`${url}/healthz`).catch(() => undefined)) !== undefined;
   }, LISTENS_WITHIN);
   return url;
+}
+
+function hasEnded({ exitCode, signalCode }: ChildProcess): boolean {
+  return exitCode !== null || signalCode !== null;
 }

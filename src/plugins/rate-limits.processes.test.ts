@@ -1,63 +1,33 @@
-import { type ChildProcess, spawn } from "node:child_process";
 import { randomInt } from "node:crypto";
-import { once } from "node:events";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
-import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
-import { builtProgram } from "../../test/built.ts";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { hasRedisServer, startRedis, type TestRedis } from "../../test/redis.ts";
 import { createRegistry, type TestRegistry } from "../../test/registry.ts";
-import { ROOT_DIR } from "../paths.ts";
+import { type ServerProcess, startServer } from "../../test/server-process.ts";
 
 const PROCESSES = 4;
 const CALLS_EACH = 25;
 const LIMIT = 20;
-const WAIT = { timeout: 60_000, interval: 20 };
-
-interface Server {
-  readonly child: ChildProcess;
-  readonly url: string;
-  readonly exited: Promise<unknown>;
-}
 
 let registry: TestRegistry;
 let dataDir: string;
 let redis: TestRedis | undefined;
 let redisUrl: string;
-const servers: Server[] = [];
+let servers: ServerProcess[] = [];
 
-/** The service as it is started for users, with one limit and Redis. */
-async function startServer(): Promise<Server> {
-  const child = spawn(process.execPath, [builtProgram("src/server")], {
-    cwd: ROOT_DIR,
-    stdio: ["ignore", "pipe", "inherit"],
-    env: {
-      PATH: process.env["PATH"] ?? "",
-      APP_ENV: "local",
-      PORT: "0",
-      DATA_DIR: dataDir,
-      DATABASE_URL: registry.apiUrl,
-      DATABASE_MIGRATION_URL: registry.url,
-      DATABASE_LANES: "2",
-      REDIS_URL: redisUrl,
-      RATE_LIMIT_ANONYMOUS: "0",
-      RATE_LIMIT_REFRESH: `${LIMIT}/hour`,
-    },
+/** The service with one limit and Redis. */
+const start = () =>
+  startServer({
+    ...registry.environment(dataDir),
+    DATABASE_LANES: "2",
+    REDIS_URL: redisUrl,
+    RATE_LIMIT_ANONYMOUS: "0",
+    RATE_LIMIT_REFRESH: `${LIMIT}/hour`,
   });
-  let output = "";
-  child.stdout.on("data", (chunk: Buffer) => (output += chunk.toString()));
-  const url = await vi.waitFor(() => {
-    const address = /Server listening at (http:\/\/[^"]+)/.exec(output)?.[1];
-    if (address === undefined) throw new Error(`The server does not listen: ${output}`);
-    return address;
-  }, WAIT);
-  const server = { child, url, exited: once(child, "close") };
-  servers.push(server);
-  return server;
-}
 
-async function refresh({ url }: Server): Promise<number> {
+async function refresh({ url }: ServerProcess): Promise<number> {
   const response = await fetch(`${url}/api/auth/token/refresh/`, {
     method: "POST",
     headers: { "x-tenant": "demo", "content-type": "application/json" },
@@ -78,14 +48,12 @@ describe.skipIf(!hasRedisServer && process.env["REDIS_URL"] === undefined)(
       dataDir = await mkdtemp(path.join(tmpdir(), "ouvira-limits-"));
       if (hasRedisServer) redis = await startRedis();
       redisUrl = redis?.url ?? process.env["REDIS_URL"] ?? "";
-      // The first migrates and makes the tenant that the others find.
-      await startServer();
-      await Promise.all(Array.from({ length: PROCESSES - 1 }, startServer));
+      // One of them migrates and makes the tenant, which the others wait for.
+      servers = await Promise.all(Array.from({ length: PROCESSES }, start));
     }, 120_000);
 
     afterAll(async () => {
-      for (const { child } of servers) child.kill("SIGTERM");
-      await Promise.all(servers.map(({ exited }) => exited));
+      await Promise.all(servers.map((server) => server.stop()));
       await redis?.close();
       await registry.close();
       await rm(dataDir, { recursive: true, force: true });

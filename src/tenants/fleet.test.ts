@@ -113,6 +113,24 @@ describe("migrateFleet", () => {
     expect(report.migrated).toHaveLength(3);
   });
 
+  test("waits for the other run where somebody is told of it", async () => {
+    const told: string[] = [];
+    const running = await withAdmin(registry.url, async (admin) => {
+      await admin.query`select pg_advisory_lock(hashtext('ouvira fleet migration'))`;
+      const waiting = migrateFleet(registry.url, [...migrations, ADDED], {
+        onBusy: (message) => told.push(message),
+      });
+      await expect.poll(() => told).toHaveLength(1);
+      expect(await Promise.all(tenants.map(hasNotes))).toEqual([false, false, false]);
+      return { waiting };
+    });
+
+    const report = await running.waiting;
+
+    expect(report.migrated).toHaveLength(3);
+    expect(told).toEqual([expect.stringContaining("Another migration of the fleet is running")]);
+  });
+
   test("finishes what a killed run left: nothing twice, the rest done", async () => {
     const slow: TenantMigration = { ...ADDED, up: `${ADDED.up}; select pg_sleep(0.3)` };
     const killed = migrateFleet(registry.url, [...migrations, slow], { parallel: 1 }).catch(

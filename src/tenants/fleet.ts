@@ -1,4 +1,5 @@
 import { availableParallelism } from "node:os";
+import { setTimeout as sleep } from "node:timers/promises";
 import { AdminConnection, withAdmin } from "../db/admin.ts";
 import { newestVersion, type TenantMigration } from "../db/tenant-migrations.ts";
 import { AppError } from "../errors.ts";
@@ -48,6 +49,8 @@ export interface FleetOptions {
    */
   readonly lockTimeoutMs?: number;
   readonly statementTimeoutMs?: number;
+  /** Told who runs another fleet migration, which is then waited for. Without it the run is refused. */
+  readonly onBusy?: (message: string) => void;
   /** Aborted: what is under way is finished, nothing more is begun. */
   readonly signal?: AbortSignal;
   readonly onResult?: (result: FleetResult, done: number, total: number) => void;
@@ -66,6 +69,7 @@ const DEFAULTS = {
 
 /** Lets one fleet migration run at a time, whatever it is started from. */
 const FLEET_LOCK = "ouvira fleet migration";
+const LOCK_RETRY_MS = 100;
 
 /**
  * Brings every tenant's schema to a version. One query finds who is behind; one of them goes first, alone,
@@ -74,7 +78,7 @@ const FLEET_LOCK = "ouvira fleet migration";
  * tenant whose tables are locked is tried again later and keeps no other waiting; one that fails stays where
  * it is, with its error in the ledger, until too many have.
  *
- * @throws AppError `conflict` while another fleet migration runs
+ * @throws AppError `conflict` while another fleet migration runs, unless that is to be waited for
  */
 export async function migrateFleet(
   url: string,
@@ -84,7 +88,7 @@ export async function migrateFleet(
   const startedAt = performance.now();
   const target = options.target ?? newestVersion(migrations);
   return withAdmin(url, async (admin) => {
-    await holdFleet(admin);
+    await holdFleet(admin, options.onBusy);
     const behind = await findBehind(admin.query, target, options.canary);
     const [count] = await admin.query<{ total: number }[]>`
       select count(*) as total from public.tenants`;
@@ -102,11 +106,17 @@ export async function migrateFleet(
   });
 }
 
-/** @throws AppError `conflict` naming who holds it */
-async function holdFleet(admin: AdminConnection): Promise<void> {
-  const [lock] = await admin.query<{ is_held: boolean }[]>`
-    select pg_try_advisory_lock(hashtext(${FLEET_LOCK})::bigint) as is_held`;
-  if (lock?.is_held) return;
+/**
+ * Takes the lock. Whoever waits for it asks again and again: a statement that waits keeps a snapshot, and what
+ * is migrated beside it may have to wait for that one.
+ *
+ * @throws AppError `conflict` naming who holds it, where nobody is told of it instead
+ */
+async function holdFleet(
+  admin: AdminConnection,
+  onBusy: ((message: string) => void) | undefined,
+): Promise<void> {
+  if (await tryFleetLock(admin)) return;
   const [holder] = await admin.query<{ pid: number; address: string | null; since: string }[]>`
     select a.pid, host(a.client_addr) as address, to_char(a.backend_start, 'YYYY-MM-DD HH24:MI:SS TZ') as since
       from pg_locks l
@@ -118,7 +128,16 @@ async function holdFleet(admin: AdminConnection): Promise<void> {
   const who = holder
     ? ` (since ${holder.since}, from ${holder.address ?? "this machine"}, server process ${holder.pid})`
     : "";
-  throw new AppError("conflict", `Another migration of the fleet is running${who}.`);
+  const message = `Another migration of the fleet is running${who}.`;
+  if (!onBusy) throw new AppError("conflict", message);
+  onBusy(message);
+  while (!(await tryFleetLock(admin))) await sleep(LOCK_RETRY_MS);
+}
+
+async function tryFleetLock({ query }: AdminConnection): Promise<boolean> {
+  const [lock] = await query<{ is_held: boolean }[]>`
+    select pg_try_advisory_lock(hashtext(${FLEET_LOCK})::bigint) as is_held`;
+  return lock?.is_held === true;
 }
 
 /** A tenant that waits for its next try. */

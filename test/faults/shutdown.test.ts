@@ -47,7 +47,8 @@ async function ask(socket: Socket): Promise<string> {
   if (socket.destroyed) return "";
   let answer = "";
   socket.on("data", (chunk) => (answer += chunk.toString()));
-  const closed = once(socket, "close");
+  // Not `once`, which fails when the socket is reset.
+  const closed = new Promise((resolve) => socket.once("close", resolve));
   socket.write("GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n");
   await closed;
   return answer;
