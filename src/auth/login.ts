@@ -1,14 +1,12 @@
 import { recordSecurity } from "../audit/security-log.ts";
 import type { TenantConnection } from "../db/tenant-database.ts";
 import { AppError } from "../errors.ts";
-import { networkOf } from "../networks.ts";
 import { maskEmail, maskPhone, parsePhone } from "../phones.ts";
 import { accountColumns, namedBy } from "./accounts.ts";
 import { completeLogin, type LoggedIn } from "./completed-login.ts";
 import type { Context } from "./context.ts";
-import { forgetFailures } from "./failures.ts";
 import { type Challenge, startChallenge } from "./login-challenges.ts";
-import { checkPassword, passwordSubject } from "./password-check.ts";
+import { checkPassword, forgetTries, passwordSubject } from "./password-check.ts";
 import type { PasswordHasher } from "./passwords.ts";
 import { purgeStale } from "./purge.ts";
 import { Email } from "./schemas.ts";
@@ -60,7 +58,7 @@ export async function login(
     const newHash = passwords.isOutdated(hash)
       ? await passwords.hash(password, context.tenantId)
       : hash;
-    return tenant.transaction(async (tx) => {
+    const settled = tenant.transaction(async (tx) => {
       // The password, or the account, may have changed while the hash was computed.
       const [unchanged] = await tx<Pick<Account, "two_fa_type">[]>`
         update users set
@@ -75,11 +73,13 @@ export async function login(
         current.two_fa_type === null
           ? completeLogin(tx, context, current, { isRemembered, factor: null }, lifetimes)
           : startChallenge(tx, context, current, isRemembered),
-        forgetFailures(tx, subject, networkOf(context.client.ip)),
         purgeStale(tx, context.tenantId),
       ]);
       return done;
     });
+    // The password was right, whatever has become of the account meanwhile.
+    const [done] = await Promise.all([settled, forgetTries(tenant, context, subject)]);
+    return done;
   });
 }
 

@@ -64,6 +64,19 @@ async function compare(
 }
 
 /**
+ * Sets the count of an account's tries back, after a right one. As they are counted, on a shared connection and without
+ * waiting for the disk: a transaction would hold the count's row until its commit is on the disk, and the next try, with
+ * all that shares its connection, behind it.
+ */
+export async function forgetTries(
+  tenant: TenantConnection,
+  { client }: Context,
+  subject: Buffer,
+): Promise<void> {
+  await forgetFailures(withoutWaiting(tenant), subject, networkOf(client.ip));
+}
+
+/**
  * Asks somebody who is logged in for the password again, before a change that a stolen session must
  * not make. Wrong ones count with those of the login; the right one sets the count back, whatever
  * becomes of the change.
@@ -84,8 +97,7 @@ export async function confirmPassword(
   const given = { password, hash };
   return checkPassword(tenant, passwords, context, subject, given, async (result) => {
     if (account && result === "right") {
-      const network = networkOf(context.client.ip);
-      await tenant.transaction((tx) => forgetFailures(tx, subject, network));
+      await forgetTries(tenant, context, subject);
       return account;
     }
     await tenant.transaction((tx) =>

@@ -48,6 +48,12 @@ async function expectStatus(page: Page, text: string): Promise<void> {
   await page.locator(STATUS, { hasText: text }).waitFor(SHOWN_WITHIN);
 }
 
+/** Opens Swagger UI, in which every tag is closed, and waits for its tags. */
+async function openSwagger(page: Page): Promise<void> {
+  await page.goto("/swagger/");
+  await page.locator(".opblock-tag").first().waitFor(SHOWN_WITHIN);
+}
+
 /** Opens an operation of Swagger UI, sends it, and gives the status and the body that it shows. */
 async function callOperation(
   page: Page,
@@ -55,6 +61,8 @@ async function callOperation(
   id: string,
 ): Promise<{ status: string; body: string }> {
   // As Swagger UI names the parts of its page.
+  const heading = page.locator(`[id="operations-tag-${tag}"]`);
+  if ((await heading.getAttribute("data-is-open")) !== "true") await heading.click();
   const operation = page.locator(`[id="operations-${tag}-${id}"]`);
   await operation.locator(".opblock-summary-control").click();
   await operation.locator("button.execute").click(SHOWN_WITHIN);
@@ -85,8 +93,7 @@ describe.runIf(hasChromium).each(["local", "production"] as const)(
         const { tenant, url } = place;
         const watched = await browser.open([url]);
         const { page } = watched;
-        await page.goto("/swagger/");
-        await page.locator(".opblock").first().waitFor(SHOWN_WITHIN);
+        await openSwagger(page);
         const box = page.getByLabel("Tenant", { exact: true });
         expect(await box.inputValue()).toBe(mode === "local" ? "demo" : "");
 
@@ -172,8 +179,7 @@ describe.runIf(hasChromium)("the log-in of Swagger UI", () => {
       const { app, tenant, url } = place;
       const user = await secondFactorCalls(app, tenant).smsUser();
       const { page } = await browser.open([url]);
-      await page.goto("/swagger/");
-      await page.locator(".opblock").first().waitFor(SHOWN_WITHIN);
+      await openSwagger(page);
       await fill(page, "Tenant", tenant.subdomain);
       await fill(page, "E-mail, phone or username", user.user.username);
 

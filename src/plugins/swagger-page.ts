@@ -214,7 +214,8 @@ export const SWAGGER_SCRIPT = `"use strict";
       dom_id: "#swagger-ui",
       deepLinking: true,
       displayRequestDuration: true,
-      docExpansion: "list",
+      // Over a hundred operations laid out at once would take a laptop seconds.
+      docExpansion: "none",
       filter: true,
       tryItOutEnabled: true,
       // Swagger's own service would be sent the document's address.
