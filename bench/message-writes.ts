@@ -125,6 +125,7 @@ function makeWays(registry: TenantConnection): Way[] {
     const tx = Object.assign(() => Promise.resolve([]), {
       afterCommit: wake,
       savepoint: () => Promise.reject(new Error("Not used here")),
+      withCommit: () => undefined,
     });
     for (let tenant = 1; tenant <= tenants; tenant += 1) await queue.add(tx, tenant, message, 600);
     isReal = true;

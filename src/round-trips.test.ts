@@ -3,6 +3,10 @@ import { startTestApp, type TestApp, type TestTenant } from "../test/app.ts";
 import { adminUrl } from "../test/cluster.ts";
 import { type Proxy, startProxy } from "../test/proxy.ts";
 
+/** What is in everything that a lane is sent, and in what a transaction's connection is. */
+const LANE = "\0scope\0";
+const TRANSACTION = ["begin; ", "/*t_", "commit\0"];
+
 let proxy: Proxy;
 let api: TestApp;
 let tenant: TestTenant;
@@ -24,11 +28,14 @@ afterAll(async () => {
   await proxy.close();
 });
 
-/** What the service's lanes were sent meanwhile; what works by itself, such as the heartbeat, has other text. */
-async function writesDuring(work: () => Promise<unknown>): Promise<Buffer[]> {
+/** What the database was sent meanwhile that has one of these texts; what works by itself, such as the heartbeat, has others. */
+async function writesDuring(
+  work: () => Promise<unknown>,
+  texts: readonly string[] = [LANE],
+): Promise<Buffer[]> {
   const before = proxy.received.length;
   await work();
-  return proxy.received.slice(before).filter((bytes) => bytes.includes("\0scope\0"));
+  return proxy.received.slice(before).filter((bytes) => texts.some((text) => bytes.includes(text)));
 }
 
 describe("an authenticated read", () => {
@@ -61,5 +68,32 @@ describe("an authenticated read", () => {
     );
 
     expect(writes).toHaveLength(3);
+  });
+});
+
+describe("a login", () => {
+  const logIn = () => api.logIn(tenant, tenant.owner.email);
+
+  test("asks the database four times, and sets its count back beside the last two", async () => {
+    await logIn();
+
+    const lane = await writesDuring(logIn);
+    const transaction = await writesDuring(logIn, TRANSACTION);
+
+    // The account; the try, counted; the count, set back.
+    expect(lane).toHaveLength(3);
+    // What it changes; its entry in the log, with the commit.
+    expect(transaction).toHaveLength(2);
+    expect(transaction[1]?.includes("insert into security_logs")).toBe(true);
+  });
+
+  test("that is refused writes its entry in one exchange", async () => {
+    const refused = () =>
+      api
+        .client(tenant)
+        .post("/api/auth/login/", { identifier: "nobody", password: "a wrong one" });
+    await refused();
+
+    expect(await writesDuring(refused, TRANSACTION)).toHaveLength(1);
   });
 });

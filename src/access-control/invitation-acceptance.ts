@@ -56,7 +56,7 @@ export async function acceptInvitation(
     update invitations
        set status = 'accepted', accepted_by = ${actor.userId}, updated_at = now()
      where id = ${before.id}`;
-  await recordActivity(tx, actor, {
+  recordActivity(tx, actor, {
     action: "ACCEPT",
     entity: "Invitation",
     entityId: before.id,
@@ -105,7 +105,7 @@ async function joinCompany(
                    where "user" = ${actor.userId} and is_primary_company and deleted_at is null))
     returning id`;
   if (!membership) throw new Error("The membership was not created");
-  await recordActivity(tx, actor, {
+  recordActivity(tx, actor, {
     action: "CREATE",
     entity: "UserCompany",
     entityId: membership.id,
@@ -130,7 +130,7 @@ async function giveInvitedRole(
     on conflict (user_company, role) where deleted_at is null do nothing
     returning id`;
   if (!given) return;
-  await recordActivity(tx, actor, {
+  recordActivity(tx, actor, {
     action: "CREATE",
     entity: "UserCompanyRole",
     entityId: given.id,

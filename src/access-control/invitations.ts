@@ -129,7 +129,7 @@ export async function createInvitation(
   const invitation = await findInvitation(tx, row.id);
   await sendInvitation(tx, context, actor, invitation, token);
   await notifyInvited(tx, invitation);
-  await recordActivity(tx, actor, {
+  recordActivity(tx, actor, {
     action: "CREATE",
     entity: "Invitation",
     entityId: invitation.id,
@@ -162,7 +162,7 @@ export async function replaceInvitation(
        set role = ${role}, expires_at = ${await expiryOf(tx, expiresAt)}, updated_at = now()
      where id = ${id}`;
   const after = await findInvitation(tx, id);
-  await recordActivity(tx, actor, {
+  recordActivity(tx, actor, {
     action: "UPDATE",
     entity: "Invitation",
     entityId: id,
@@ -181,7 +181,7 @@ export async function deleteInvitation(tx: TenantSql, actor: Actor, id: number):
        set deleted_at = now(), updated_at = now(),
            status = case when status = 'pending' then 'revoked' else status end
      where id = ${id}`;
-  await recordActivity(tx, actor, {
+  recordActivity(tx, actor, {
     action: "DELETE",
     entity: "Invitation",
     entityId: id,
@@ -195,7 +195,7 @@ export async function revokeInvitation(tx: TenantSql, actor: Actor, id: number):
   const { invitation: before } = await holdInvitation(tx, actor, id);
   requirePending(before);
   await tx`update invitations set status = 'revoked', updated_at = now() where id = ${id}`;
-  await recordActivity(tx, actor, {
+  recordActivity(tx, actor, {
     action: "REVOKE",
     entity: "Invitation",
     entityId: id,
@@ -230,7 +230,7 @@ export async function resendInvitation(
      where id = ${id}`;
   const after = await findInvitation(tx, id);
   await sendInvitation(tx, context, actor, after, token);
-  await recordActivity(tx, actor, {
+  recordActivity(tx, actor, {
     action: "RESEND",
     entity: "Invitation",
     entityId: id,
@@ -256,7 +256,7 @@ export async function revokeInvitationsOf(
        and email = (select email from users where id = ${userId})
     returning id, email`;
   for (const { id, email } of revoked) {
-    await recordActivity(tx, actor, {
+    recordActivity(tx, actor, {
       action: "REVOKE",
       entity: "Invitation",
       entityId: id,

@@ -104,7 +104,7 @@ export async function createMembershipRole(
   );
   if (!row) throw new Error("The role was not given");
   const after = await findMembershipRole(tx, row.id);
-  await recordActivity(tx, actor, {
+  recordActivity(tx, actor, {
     action: "CREATE",
     entity: "UserCompanyRole",
     entityId: row.id,
@@ -131,7 +131,7 @@ export async function deleteMembershipRole(tx: TenantSql, actor: Actor, id: numb
   await requireOutranked(tx, access, before.user_company.id);
   if (weight.isOwner) await requireAnotherOwner(tx, before.user_company);
   await tx`update user_company_roles set deleted_at = now(), updated_at = now() where id = ${id}`;
-  await recordActivity(tx, actor, {
+  recordActivity(tx, actor, {
     action: "DELETE",
     entity: "UserCompanyRole",
     entityId: id,

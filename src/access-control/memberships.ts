@@ -79,7 +79,7 @@ export async function createMembership(
       returning ${FIELDS}`,
   );
   if (!membership) throw new Error("The membership was not created");
-  await recordActivity(tx, actor, {
+  recordActivity(tx, actor, {
     action: "CREATE",
     entity: "UserCompany",
     entityId: membership.id,
@@ -125,7 +125,7 @@ export async function replaceMembership(
   if (before.is_active && !after.is_active) {
     await revokeInvitationsOf(tx, actor, before.user, before.company);
   }
-  await recordActivity(tx, actor, {
+  recordActivity(tx, actor, {
     action: "UPDATE",
     entity: "UserCompany",
     entityId: id,
@@ -159,7 +159,7 @@ export async function deleteMembership(tx: TenantSql, actor: Actor, id: number):
        set deleted_at = now(), updated_at = now(), is_primary_company = false
      where id = ${id}`;
   await revokeInvitationsOf(tx, actor, before.user, before.company);
-  await recordActivity(tx, actor, {
+  recordActivity(tx, actor, {
     action: "DELETE",
     entity: "UserCompany",
     entityId: id,
@@ -270,7 +270,7 @@ async function clearPrimary(tx: TenantSql, actor: Actor, user: number): Promise<
      where "user" = ${user} and is_primary_company and deleted_at is null
     returning id, company`;
   for (const { id, company } of cleared) {
-    await recordActivity(tx, actor, {
+    recordActivity(tx, actor, {
       action: "UPDATE",
       entity: "UserCompany",
       entityId: id,

@@ -116,7 +116,7 @@ async function record(
   before: Permission | undefined,
   after: Permission | undefined,
 ): Promise<void> {
-  await recordActivity(tx, actor, {
+  recordActivity(tx, actor, {
     action,
     entity: "Permission",
     entityId,

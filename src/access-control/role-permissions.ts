@@ -82,7 +82,7 @@ export async function createRolePermission(
   );
   if (!row) throw new Error("The role's permission was not created");
   const after = await findRolePermission(tx, row.id);
-  await recordActivity(tx, actor, {
+  recordActivity(tx, actor, {
     action: "CREATE",
     entity: "RolePermission",
     entityId: row.id,
@@ -104,7 +104,7 @@ export async function deleteRolePermission(tx: TenantSql, actor: Actor, id: numb
   const before = await findRolePermission(tx, id);
   if (!holdsAll(access, [before.permission_code])) throw beyond();
   await tx`update role_permissions set deleted_at = now(), updated_at = now() where id = ${id}`;
-  await recordActivity(tx, actor, {
+  recordActivity(tx, actor, {
     action: "DELETE",
     entity: "RolePermission",
     entityId: id,

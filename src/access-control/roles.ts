@@ -71,7 +71,7 @@ export async function createRole(
       returning ${FIELDS}`,
   );
   if (!role) throw new Error("The role was not created");
-  await recordActivity(tx, actor, {
+  recordActivity(tx, actor, {
     action: "CREATE",
     entity: "Role",
     entityId: role.id,
@@ -107,7 +107,7 @@ export async function changeRole(
       returning ${FIELDS}`,
   );
   if (!after) throw new Error("The role was not changed");
-  await recordActivity(tx, actor, {
+  recordActivity(tx, actor, {
     action: "UPDATE",
     entity: "Role",
     entityId: id,
@@ -147,7 +147,7 @@ export async function deleteRole(tx: TenantSql, actor: Actor, id: number): Promi
   await tx`
     update role_permissions set deleted_at = now(), updated_at = now()
      where role = ${id} and deleted_at is null`;
-  await recordActivity(tx, actor, {
+  recordActivity(tx, actor, {
     action: "DELETE",
     entity: "Role",
     entityId: id,

@@ -76,7 +76,7 @@ export async function requestEmailChange(
   // What was asked for before is not wanted any more.
   await tx`delete from email_verifications where user_id = ${userId}`;
   await sendVerification(tx, context, userId, email);
-  await recordSecurity(tx, {
+  recordSecurity(tx, {
     action: "EMAIL_CHANGE_REQUESTED",
     userId,
     userDisplay: user.display,
@@ -122,7 +122,7 @@ export async function verifyEmail(tx: TenantSql, context: Context, token: string
   await setEmail(tx, userId, email);
   await tx`delete from email_verifications where user_id = ${userId}`;
   const isChange = before.email !== email;
-  await recordSecurity(tx, {
+  recordSecurity(tx, {
     action: isChange ? "EMAIL_CHANGED" : "EMAIL_VERIFIED",
     userId,
     userDisplay: email,
@@ -170,7 +170,7 @@ export async function resendVerification(
     throw new AppError("conflict", "There is no e-mail address to verify.");
   }
   await sendVerification(tx, context, userId, email);
-  await recordSecurity(tx, {
+  recordSecurity(tx, {
     action: "EMAIL_VERIFICATION_SENT",
     userId,
     userDisplay: user.display,

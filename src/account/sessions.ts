@@ -43,7 +43,7 @@ export async function endOwnSession(
   await endSessions(tx, context.tenantId, userId, "revoked", { only: sessionId });
   const [user] = await tx<{ display: string }[]>`
     select coalesce(email, username) as display from users where id = ${userId}`;
-  await recordSecurity(tx, {
+  recordSecurity(tx, {
     action: "SESSION_ENDED",
     userId,
     userDisplay: user?.display ?? "",

@@ -168,7 +168,7 @@ async function tell(
   action: SecurityAction,
   notice: Notice,
 ): Promise<void> {
-  await recordSecurity(tx, {
+  recordSecurity(tx, {
     action,
     userId: user.id,
     userDisplay: displayOf(user),

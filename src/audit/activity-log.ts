@@ -39,14 +39,14 @@ const UNTOLD = new Set(["created_at", "updated_at", "deleted_at", "is_deleted", 
  *
  * @returns whether there was a change to record
  */
-export async function recordActivity(
+export function recordActivity(
   tx: TenantSql,
   actor: Actor,
   { action, entity, entityId, companyId, before = {}, after = {} }: ActivityEntry,
-): Promise<boolean> {
+): boolean {
   const [oldValues, newValues] = changedFields({ ...before }, { ...after });
   if (action === "UPDATE" && Object.keys(newValues).length === 0) return false;
-  await tx`
+  tx.withCommit(sql`
     insert into activity_logs (
       user_id, user_display, company_id, entity_type, entity_id, action,
       old_values, new_values, ip_address
@@ -54,7 +54,7 @@ export async function recordActivity(
     select
       nullif(id, ${OPERATOR_USER_ID}::bigint), coalesce(email, username), ${companyId}::bigint, ${entity}, ${entityId}::bigint, ${action},
       ${json(oldValues)}::jsonb, ${json(newValues)}::jsonb, ${actor.client.ip}::inet
-    from ${actorRow(actor)}`;
+    from ${actorRow(actor)}`);
   return true;
 }
 

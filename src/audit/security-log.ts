@@ -1,4 +1,5 @@
-import { json, type RunSql } from "../db/sql.ts";
+import { json, sql, type Statement } from "../db/sql.ts";
+import type { TenantSql } from "../db/transactions.ts";
 
 /** What can happen to somebody's account. Stored and sent as it is: add, never rename. */
 export type SecurityAction =
@@ -65,10 +66,15 @@ export function storedUserAgent({ userAgent }: ClientDetails): string | null {
   return userAgent?.replace(/[\u0000-\u001f]/g, " ").slice(0, USER_AGENT_LENGTH_MAX) ?? null;
 }
 
-/** Writes an entry; it commits with the change that `tx` makes, or not at all. */
-export async function recordSecurity(tx: RunSql, entry: SecurityEntry): Promise<void> {
+/** Writes an entry with the commit of the change that `tx` makes: both are there, or neither. */
+export function recordSecurity(tx: TenantSql, entry: SecurityEntry): void {
+  tx.withCommit(securityInsert(entry));
+}
+
+/** What {@link recordSecurity} writes, for connections that are not a tenant's. */
+export function securityInsert(entry: SecurityEntry): Statement {
   const metadata = { ...entry.metadata, user_agent: storedUserAgent(entry.client) ?? "" };
-  await tx`
+  return sql`
     insert into security_logs (user_id, user_display, action, metadata, ip_address)
     values (
       ${entry.userId}, ${entry.userDisplay}, ${entry.action}, ${json(metadata)}, ${entry.client.ip}

@@ -1,4 +1,5 @@
 import { recordSecurity, storedUserAgent } from "../audit/security-log.ts";
+import { sql } from "../db/sql.ts";
 import type { TenantSql } from "../db/transactions.ts";
 import type { Context } from "./context.ts";
 import { type SessionLifetimes, startSession, type StartedSession } from "./sessions.ts";
@@ -20,20 +21,18 @@ export async function completeLogin(
 ): Promise<LoggedIn> {
   const seconds = how.isRemembered ? lifetimes.rememberedSeconds : lifetimes.seconds;
   const session = await startSession(tx, context, account.id, seconds);
-  await Promise.all([
-    ...(session.isNewDevice ? [notifyNewDevice(tx, context, account.id)] : []),
-    recordSecurity(tx, {
-      action: "LOGIN_SUCCEEDED",
-      userId: account.id,
-      userDisplay: displayOf(account),
-      client: context.client,
-      metadata: {
-        session: session.id,
-        remembered: how.isRemembered,
-        second_factor: how.factor ?? "none",
-      },
-    }),
-  ]);
+  if (session.isNewDevice) notifyNewDevice(tx, context, account.id);
+  recordSecurity(tx, {
+    action: "LOGIN_SUCCEEDED",
+    userId: account.id,
+    userDisplay: displayOf(account),
+    client: context.client,
+    metadata: {
+      session: session.id,
+      remembered: how.isRemembered,
+      second_factor: how.factor ?? "none",
+    },
+  });
   const { id, account_uid, username, full_name, email, primary_mobile } = account;
   return { user: { id, account_uid, username, full_name, email, primary_mobile }, session };
 }
@@ -42,9 +41,9 @@ export async function completeLogin(
  * Notifies a user of a login by a client that called itself otherwise in all their logins before. Logins
  * that are long over are forgotten (`purge.ts`), and their clients with them.
  */
-async function notifyNewDevice(tx: TenantSql, { client }: Context, userId: number): Promise<void> {
+function notifyNewDevice(tx: TenantSql, { client }: Context, userId: number): void {
   const device = storedUserAgent(client) ?? "an unnamed client";
-  await tx`
+  tx.withCommit(sql`
     insert into notifications (user_id, message)
-    values (${userId}, ${`New login from ${device} (${client.ip}).`})`;
+    values (${userId}, ${`New login from ${device} (${client.ip}).`})`);
 }

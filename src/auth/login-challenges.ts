@@ -40,7 +40,7 @@ export async function startChallenge(
         then now() + make_interval(mins => ${SMS_LIFETIME_MINUTES}::int) end,
       now() + make_interval(mins => ${CHALLENGE_LIFETIME_MINUTES}::int)
     )`;
-  await recordSecurity(tx, {
+  recordSecurity(tx, {
     action: "LOGIN_CHALLENGED",
     userId: account.id,
     userDisplay: displayOf(account),
@@ -104,7 +104,7 @@ export async function resendChallenge(
       code_hash       = ${codeHash},
       code_expires_at = now() + make_interval(mins => ${SMS_LIFETIME_MINUTES}::int)
     where id = ${challenge.challenge_id}`;
-  await recordSecurity(tx, {
+  recordSecurity(tx, {
     action: "SECOND_FACTOR_SENT",
     userId: challenge.id,
     userDisplay: displayOf(challenge),

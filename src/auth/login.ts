@@ -42,7 +42,7 @@ export async function login(
   return checkPassword(tenant, passwords, context, subject, given, async (result) => {
     const hash = account?.password_hash;
     if (!account || !hash || result !== "right" || !account.is_active) {
-      await tenant.transaction((tx) =>
+      await tenant.transaction(async (tx) =>
         recordSecurity(tx, {
           action: result === "locked" ? "LOGIN_LOCKED" : "LOGIN_FAILED",
           userId: account?.id ?? null,
@@ -59,22 +59,22 @@ export async function login(
       ? await passwords.hash(password, context.tenantId)
       : hash;
     const settled = tenant.transaction(async (tx) => {
-      // The password, or the account, may have changed while the hash was computed.
-      const [unchanged] = await tx<Pick<Account, "two_fa_type">[]>`
-        update users set
-          password_hash = ${newHash},
-          last_login    = case when two_fa_type is null then now() else last_login end
-        where id = ${account.id} and is_active and password_hash = ${hash}
-        returning two_fa_type`;
-      if (!unchanged) throw invalidCredentials();
-      const current = { ...account, two_fa_type: unchanged.two_fa_type };
-      // Side by side, which is one round trip for the first statement of each.
-      const [done] = await Promise.all([
-        current.two_fa_type === null
-          ? completeLogin(tx, context, current, { isRemembered, factor: null }, lifetimes)
-          : startChallenge(tx, context, current, isRemembered),
+      // Side by side, which is one round trip; when nothing was updated, the rest is undone.
+      const [[unchanged], done] = await Promise.all([
+        // The password, the account or its second factor may have changed while the hash was computed.
+        tx`
+          update users set
+            password_hash = ${newHash},
+            last_login    = case when two_fa_type is null then now() else last_login end
+          where id = ${account.id} and is_active and password_hash = ${hash}
+            and two_fa_type is not distinct from ${account.two_fa_type}
+          returning 1`,
+        account.two_fa_type === null
+          ? completeLogin(tx, context, account, { isRemembered, factor: null }, lifetimes)
+          : startChallenge(tx, context, account, isRemembered),
         purgeStale(tx, context.tenantId),
       ]);
+      if (!unchanged) throw invalidCredentials();
       return done;
     });
     // The password was right, whatever has become of the account meanwhile.

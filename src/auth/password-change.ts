@@ -32,7 +32,7 @@ export async function changePassword(
     if (!(await replacePassword(tx, context, user, newHash, ended))) {
       throw new AppError("conflict", "The password was changed a moment ago.");
     }
-    await recordSecurity(tx, {
+    recordSecurity(tx, {
       action: "PASSWORD_CHANGED",
       userId: user.id,
       userDisplay: displayOf(user),

@@ -100,7 +100,7 @@ export async function confirmPassword(
       await forgetTries(tenant, context, subject);
       return account;
     }
-    await tenant.transaction((tx) =>
+    await tenant.transaction(async (tx) =>
       recordSecurity(tx, {
         action:
           result === "locked" ? "PASSWORD_CONFIRMATION_LOCKED" : "PASSWORD_CONFIRMATION_FAILED",

@@ -54,7 +54,7 @@ export async function forgotPassword(
              where r.user_id = users.id and r.used_at is null and r.expires_at > now())
            < ${LIVE_RESETS_MAX}::int
     returning id`;
-  await recordSecurity(tx, {
+  recordSecurity(tx, {
     action: "PASSWORD_FORGOTTEN",
     userId: user?.id ?? null,
     userDisplay: maskIdentifier(identifier),
@@ -118,7 +118,7 @@ export async function resetPassword(
     if (!reset || !(await replacePassword(tx, context, user, newHash, "all"))) {
       throw invalidResetToken();
     }
-    await recordSecurity(tx, {
+    recordSecurity(tx, {
       action: "PASSWORD_RESET",
       userId: user.id,
       userDisplay: displayOf(user),

@@ -252,7 +252,7 @@ async function record(
   action: SecurityAction,
   metadata: Readonly<Record<string, string>>,
 ): Promise<void> {
-  await recordSecurity(tx, {
+  recordSecurity(tx, {
     action,
     userId: user.id,
     userDisplay: displayOf(user),

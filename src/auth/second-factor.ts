@@ -58,7 +58,7 @@ export async function acceptCode(
     await forgetFailures(tx, subject);
     return factor;
   }
-  await recordSecurity(tx, {
+  recordSecurity(tx, {
     action: isAllowed ? "SECOND_FACTOR_FAILED" : "SECOND_FACTOR_LOCKED",
     userId: user.id,
     userDisplay: displayOf(user),

@@ -95,7 +95,7 @@ export async function refreshSession(
       update login_sessions
          set refresh_counter = refresh_counter + 1, refresh_rotated_at = now(), last_used_at = now()
        where id = ${claim.sessionId}`;
-    await recordSecurity(tx, {
+    recordSecurity(tx, {
       action: "TOKEN_REFRESHED",
       userId: row.user_id,
       userDisplay: row.user_display,
@@ -108,7 +108,7 @@ export async function refreshSession(
   await endSessions(tx, context.tenantId, row.user_id, "refresh_reused", {
     only: claim.sessionId,
   });
-  await recordSecurity(tx, {
+  recordSecurity(tx, {
     action: "REFRESH_REUSED",
     userId: row.user_id,
     userDisplay: row.user_display,
@@ -137,7 +137,7 @@ export async function logout(
   }
   const [user] = await tx<{ display: string }[]>`
     select coalesce(email, username) as display from users where id = ${userId}`;
-  await recordSecurity(tx, {
+  recordSecurity(tx, {
     action: "LOGOUT",
     userId,
     userDisplay: user?.display ?? "",

@@ -135,12 +135,12 @@ export async function verifyOtp(
   const entry = { userId: null, userDisplay: maskPhone(phone), client: context.client };
   if (verified) {
     await forgetFailures(tx, subject, network);
-    await recordSecurity(tx, { action: "OTP_VERIFIED", ...entry });
+    recordSecurity(tx, { action: "OTP_VERIFIED", ...entry });
     return token;
   }
   // A blocked network guesses nothing: its tries do not wear out a code that others are to enter.
   if (!match && isAllowed) await countWrongCode(tx, phone);
-  await recordSecurity(tx, { action: isAllowed ? "OTP_FAILED" : "OTP_BLOCKED", ...entry });
+  recordSecurity(tx, { action: isAllowed ? "OTP_FAILED" : "OTP_BLOCKED", ...entry });
   return match?.is_expired && isAllowed
     ? new AppError("otp_expired", "The code has expired. Ask for a new one.")
     : new AppError("invalid_otp", "The code is not right.");
@@ -208,7 +208,7 @@ export async function finishSignup(
        and email_verified_at is null
        and created_at < now() - make_interval(hours => ${UNVERIFIED_EMAIL_HOURS}::int)`;
   const user = await insertUser(tx, { ...signup, fullName: proven.full_name });
-  await recordSecurity(tx, {
+  recordSecurity(tx, {
     action: "SIGNUP_COMPLETED",
     userId: user.id,
     userDisplay: signup.email,
@@ -271,7 +271,7 @@ async function sendCode(
     isSent,
   }: { phone: string; code: string; isKnown: boolean; isSent: boolean },
 ): Promise<void> {
-  await recordSecurity(tx, { action, userId: null, userDisplay: maskPhone(phone), client });
+  recordSecurity(tx, { action, userId: null, userDisplay: maskPhone(phone), client });
   const sms = isKnown ? knownNumberSms(phone) : signupCodeSms(phone, code, OTP_LIFETIME_MINUTES);
   await messages.add(tx, tenantId, isSent ? sms : decoySms(phone), OTP_LIFETIME_MINUTES * 60);
 }

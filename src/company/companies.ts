@@ -118,7 +118,7 @@ export async function createCompany(
   await tx`insert into company_settings (company) values (${row.id})`;
   await makeOwner(tx, actor.userId, row.id);
   const company = await findCompany(tx, row.id);
-  await recordActivity(tx, actor, {
+  recordActivity(tx, actor, {
     action: "CREATE",
     entity: "Company",
     entityId: row.id,
@@ -191,7 +191,7 @@ export async function changeCompany(
       status = ${isDeletion ? before.status : after.status}, updated_at = now()
     where id = ${id}`);
   const changed = await findCompany(tx, id);
-  await recordActivity(tx, actor, {
+  recordActivity(tx, actor, {
     action: "UPDATE",
     entity: "Company",
     entityId: id,
@@ -234,7 +234,7 @@ async function softDelete(tx: TenantSql, actor: Actor, company: Company): Promis
   await tx`
     update user_companies set is_primary_company = false, updated_at = now()
      where company = ${company.id} and is_primary_company`;
-  await recordActivity(tx, actor, {
+  recordActivity(tx, actor, {
     action: "DELETE",
     entity: "Company",
     entityId: company.id,

@@ -73,7 +73,7 @@ export async function replaceLogo(
         content_type = excluded.content_type, bytes = excluded.bytes, digest = excluded.digest,
         updated_at = now()`;
     await tx`update companies set updated_at = now() where id = ${id}`;
-    await recordActivity(tx, actor, {
+    recordActivity(tx, actor, {
       action: before ? "UPDATE" : "CREATE",
       entity: "CompanyLogo",
       entityId: id,
@@ -97,7 +97,7 @@ export async function deleteLogo(tx: TenantSql, actor: Actor, id: number): Promi
   if (!before) throw noLogo();
   await tx`delete from company_logos where company = ${id}`;
   await tx`update companies set updated_at = now() where id = ${id}`;
-  await recordActivity(tx, actor, {
+  recordActivity(tx, actor, {
     action: "DELETE",
     entity: "CompanyLogo",
     entityId: id,

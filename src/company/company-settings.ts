@@ -60,7 +60,7 @@ export async function changeCompanySettings(
       timezone = ${after.timezone}, fiscal_year_start_month = ${after.fiscal_year_start_month},
       feature_flags = ${json(after.feature_flags)}::jsonb, updated_at = now()
     where company = ${id}`;
-  const isChanged = await recordActivity(tx, actor, {
+  const isChanged = recordActivity(tx, actor, {
     action: "UPDATE",
     entity: "CompanySettings",
     entityId: id,

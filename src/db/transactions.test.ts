@@ -1,6 +1,7 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
 import { startProxy, type Proxy } from "../../test/proxy.ts";
 import { createScratchTenants, type ScratchTenants } from "../../test/scratch-tenants.ts";
+import { sql } from "./sql.ts";
 import { TenantDatabase } from "./tenant-database.ts";
 import type { TenantSql } from "./transactions.ts";
 
@@ -26,16 +27,94 @@ afterAll(async () => {
   await scratch.drop();
 });
 
+const run = <T>(work: (tx: TenantSql) => Promise<T>) => database.tenant(tenant).transaction(work);
+const write = (tx: TenantSql, id: number) =>
+  tx`insert into notes (id, tenant) values (${id}, ${tenant})`;
+const writeLast = (tx: TenantSql, id: number) =>
+  tx.withCommit(sql`insert into notes (id, tenant) values (${id}, ${tenant})`);
+const isWritten = async (id: number) => {
+  const rows =
+    await scratch.admin`select 1 from ${scratch.admin(`t_${tenant}`)}.notes where id = ${id}`;
+  return rows.length > 0;
+};
+
+describe("withCommit", () => {
+  test("sends in the write of the commit, in the order of asking", async () => {
+    await run((tx) => write(tx, 100));
+    const before = proxy.received.length;
+
+    await run(async (tx) => {
+      writeLast(tx, 101);
+      tx.withCommit(sql`update notes set id = 102 where id = 101`);
+      await write(tx, 103);
+      expect(await tx`select 1 from notes where id in (101, 102)`).toEqual([]);
+    });
+
+    expect(await Promise.all([101, 102, 103].map(isWritten))).toEqual([false, true, true]);
+    const writes = proxy.received.slice(before).map((bytes) => bytes.toString("latin1"));
+    expect(writes).toEqual([
+      expect.stringContaining("begin;"),
+      expect.stringContaining("select 1 from notes"),
+      expect.stringMatching(/insert into notes.*update notes.*commit/s),
+    ]);
+  });
+
+  test("commits nothing when one fails, and throws its error; the connection is good for the next", async () => {
+    const work = run(async (tx) => {
+      await write(tx, 110);
+      tx.withCommit(sql`select 1 / 0`);
+      writeLast(tx, 111);
+    });
+
+    await expect(work).rejects.toMatchObject({ code: "22012" });
+    expect(await Promise.all([110, 111].map(isWritten))).toEqual([false, false]);
+    await run((tx) => write(tx, 112));
+    expect(await isWritten(112)).toBe(true);
+  });
+
+  test("what was asked for in a savepoint goes with it when it is undone, the rest stays", async () => {
+    await run(async (tx) => {
+      writeLast(tx, 120);
+      await tx.savepoint(async () => writeLast(tx, 121));
+      await tx
+        .savepoint(async () => {
+          writeLast(tx, 122);
+          throw new Error("undo");
+        })
+        .catch(() => undefined);
+    });
+
+    expect(await Promise.all([120, 121, 122].map(isWritten))).toEqual([true, true, false]);
+  });
+
+  test("is not written when the work throws, nor when the connection is lost before", async () => {
+    const thrown = run(async (tx) => {
+      writeLast(tx, 130);
+      throw new Error("changed my mind");
+    });
+    await expect(thrown).rejects.toThrow("changed my mind");
+
+    const lost = run(async (tx) => {
+      await write(tx, 131);
+      writeLast(tx, 132);
+      proxy.cut();
+    });
+    await expect(lost).rejects.toMatchObject({ code: "not_ready" });
+    proxy.restore();
+
+    expect(await Promise.all([130, 131, 132].map(isWritten))).toEqual([false, false, false]);
+  });
+
+  test("cannot be asked of a transaction that has ended", async () => {
+    const ended = await run(async (tx) => ({ tx }));
+
+    expect(() => writeLast(ended.tx, 140)).toThrow("has ended");
+    expect(await isWritten(140)).toBe(false);
+  });
+});
+
 describe("afterCommit", () => {
   let told: string[];
-  const run = <T>(work: (tx: TenantSql) => Promise<T>) => database.tenant(tenant).transaction(work);
-  const write = (tx: TenantSql, id: number) =>
-    tx`insert into notes (id, tenant) values (${id}, ${tenant})`;
-  const isWritten = async (id: number) => {
-    const rows =
-      await scratch.admin`select 1 from ${scratch.admin(`t_${tenant}`)}.notes where id = ${id}`;
-    return rows.length > 0;
-  };
 
   beforeEach(() => {
     told = [];

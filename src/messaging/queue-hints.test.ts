@@ -196,7 +196,11 @@ describe("MessageQueue.add", () => {
         statements.push(strings.join("?"));
         return Promise.resolve([]);
       },
-      { afterCommit: () => undefined, savepoint: () => Promise.reject(new Error("Not used")) },
+      {
+        afterCommit: () => undefined,
+        savepoint: () => Promise.reject(new Error("Not used")),
+        withCommit: () => undefined,
+      },
     );
     return { tx, statements };
   };

@@ -1,4 +1,4 @@
-import { recordSecurity } from "../audit/security-log.ts";
+import { securityInsert } from "../audit/security-log.ts";
 import { identifier, type AdminConnection } from "../db/admin.ts";
 import type { RunSql } from "../db/sql.ts";
 import { tenantSchema } from "../db/tenant-database.ts";
@@ -45,13 +45,13 @@ export async function startSupport(
     metadata: { reason, can_write: canWrite, support_session: row.id },
   });
   await admin.execute(`set local search_path to ${identifier(tenantSchema(tenantId))}`);
-  await recordSecurity(admin.query, {
+  await admin.query`${securityInsert({
     action: "SUPPORT_ACCESS_GRANTED",
     userId: null,
     userDisplay: display,
     client: operator.client,
     metadata: { reason, can_write: canWrite, support_session: row.id },
-  });
+  })}`;
   return row.id;
 }
 
@@ -76,12 +76,12 @@ export async function endSupport(
   const { client } = operator;
   await recordOperatorAction(admin.query, { action: "SUPPORT_ENDED", operator, client, tenantId });
   await admin.execute(`set local search_path to ${identifier(tenantSchema(tenantId))}`);
-  await recordSecurity(admin.query, {
+  await admin.query`${securityInsert({
     action: "SUPPORT_ACCESS_ENDED",
     userId: null,
     userDisplay: operatorDisplay(operator.email),
     client,
-  });
+  })}`;
   return true;
 }
 
