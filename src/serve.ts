@@ -53,7 +53,6 @@ async function start(): Promise<void> {
   const tracing = await startTracing(config);
   const platformUrl = platformUrlOf(config, database);
   const services = makeServices(config, database.url, log, platformUrl, tracing);
-  services.metrics.watchProcess();
   try {
     if (config.appEnv === "local") await prepareLocal(config, database, services, log);
     const app = await buildWhileOpening(config, database, services, log);
@@ -68,6 +67,7 @@ async function start(): Promise<void> {
     // when that is gone.
     process.once("disconnect", close);
     await app.listen({ host: config.host, port: config.port });
+    services.metrics.watchProcess();
     // Whoever asks before they are open opens the lane that is needed, and is not answered from memory.
     await openServices(services);
     await services.database.open();

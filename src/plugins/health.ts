@@ -70,7 +70,9 @@ export const healthRoutes: FastifyPluginAsyncZod<{ services: Services }> = async
         response: { 200: Readiness, ...problems("not_ready", "headers_too_large") },
       },
     },
-    async () => {
+    async (_request, reply) => {
+      // The first answer of a start: what writes it as its schema says would have to be compiled for it.
+      reply.serializer(JSON.stringify);
       try {
         const isBehind = await isFleetBehind(services.database.registry.query, version);
         return {
