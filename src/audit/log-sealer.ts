@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from "node:timers/promises";
 import type { TenantConnection, TenantDatabase } from "../db/tenant-database.ts";
 import { addCheckpoint, findNewestCheckpoint } from "./log-checkpoints.ts";
 import {
@@ -18,6 +19,12 @@ const INTERVAL_MS = 10_000;
 
 /** How often every tenant is looked at: for what commands and processes that ended have written. */
 const SWEEP_INTERVAL_MS = 3_600_000;
+
+/**
+ * How long that pauses after each tenant, of the time it took: a round over thousands then works a tenth of the
+ * time, a few milliseconds at once, beside requests that do not notice.
+ */
+const SWEEP_PAUSE = 9;
 
 /** When the first such round begins after the start. */
 const SWEEP_DELAY_MS = 60_000;
@@ -60,7 +67,7 @@ export class LogSealer {
   #sweepTimer: NodeJS.Timeout | undefined;
   #running: Promise<void> | undefined;
   #sweeping: Promise<void> | undefined;
-  #isStopped = false;
+  readonly #stopped = new AbortController();
 
   constructor(options: LogSealerOptions) {
     this.#options = options;
@@ -90,7 +97,7 @@ export class LogSealer {
 
   /** Ends after what is under way. */
   async stop(): Promise<void> {
-    this.#isStopped = true;
+    this.#stopped.abort();
     clearInterval(this.#timer);
     clearTimeout(this.#sweepTimer);
     await this.#running;
@@ -98,26 +105,31 @@ export class LogSealer {
   }
 
   async #sealAll(): Promise<void> {
-    const { database, log } = this.#options;
     // A mark that is made meanwhile is for the next round.
     const round = this.#marked;
     this.#marked = new Set();
     for (const tenantId of round) {
-      if (this.#isStopped) return;
-      const tenant = database.tenant(tenantId);
-      let hasFailed = false;
-      for (const name of LOGS) {
-        try {
-          const isDone = await sealLog(tenant, database.registry, tenantId, name, log);
-          if (!isDone) this.#marked.add(tenantId);
-        } catch (error) {
-          // Its tables may be away for a migration, or the tenant itself.
-          hasFailed = true;
-          log.warn({ err: error, tenant: tenantId, log: name }, "a log could not be sealed");
-        }
-      }
-      this.#countFailures(tenantId, hasFailed);
+      if (this.#stopped.signal.aborted) return;
+      await this.#sealTenant(tenantId);
     }
+  }
+
+  /** Never throws: what fails is tried again in the next round. */
+  async #sealTenant(tenantId: number): Promise<void> {
+    const { database, log } = this.#options;
+    const tenant = database.tenant(tenantId);
+    let hasFailed = false;
+    for (const name of LOGS) {
+      try {
+        const isDone = await sealLog(tenant, database.registry, tenantId, name, log);
+        if (!isDone) this.#marked.add(tenantId);
+      } catch (error) {
+        // Its tables may be away for a migration, or the tenant itself.
+        hasFailed = true;
+        log.warn({ err: error, tenant: tenantId, log: name }, "a log could not be sealed");
+      }
+    }
+    this.#countFailures(tenantId, hasFailed);
   }
 
   #countFailures(tenantId: number, hasFailed: boolean): void {
@@ -138,8 +150,9 @@ export class LogSealer {
 
   async #sweep(): Promise<void> {
     const { database, log, sweepIntervalMs = SWEEP_INTERVAL_MS } = this.#options;
+    const { signal } = this.#stopped;
     try {
-      for (let after = 0; !this.#isStopped;) {
+      for (let after = 0; !signal.aborted;) {
         const tenants = await database.registry.query<{ id: number }[]>`
           select t.id
             from public.tenants t
@@ -147,16 +160,20 @@ export class LogSealer {
            where t.id > ${after}
            order by t.id
            limit ${TENANTS_PER_READ}::int`;
-        for (const { id } of tenants) this.mark(id);
-        await this.sealMarked();
-        const last = tenants.at(-1);
-        if (!last) break;
-        after = last.id;
+        for (const { id } of tenants) {
+          const startedAt = performance.now();
+          await this.#sealTenant(id);
+          const pauseMs = (performance.now() - startedAt) * SWEEP_PAUSE;
+          await sleep(pauseMs, undefined, { signal, ref: false });
+          after = id;
+        }
+        if (tenants.length === 0) break;
       }
     } catch (error) {
+      if (signal.aborted) return;
       log.warn({ err: error }, "the tenants whose logs are to be sealed could not be read");
     }
-    if (!this.#isStopped) this.#sweepAfter(sweepIntervalMs);
+    if (!signal.aborted) this.#sweepAfter(sweepIntervalMs);
   }
 }
 

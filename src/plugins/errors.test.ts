@@ -1,4 +1,3 @@
-import { once } from "node:events";
 import net from "node:net";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { startTestApp, type TestApp, type TestTenant } from "../../test/app.ts";
@@ -47,7 +46,8 @@ async function overSocket(
   let text = "";
   socket.setEncoding("utf8").on("data", (chunk: string) => (text += chunk));
   socket.write(request);
-  await once(socket, "close");
+  // Not `once`, which fails when the socket is reset.
+  await new Promise((resolve) => socket.once("close", resolve));
   const [head = "", body = "{}"] = text.split("\r\n\r\n");
   return {
     status: Number(head.split(" ")[1]),
