@@ -72,7 +72,7 @@ export const healthRoutes: FastifyPluginAsyncZod<{ services: Services }> = async
     },
     async (_request, reply) => {
       // The first answer of a start: what writes it as its schema says would have to be compiled for it.
-      reply.serializer(JSON.stringify);
+      reply.type("application/json; charset=utf-8").serializer(JSON.stringify);
       try {
         const isBehind = await isFleetBehind(services.database.registry.query, version);
         return {
