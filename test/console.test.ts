@@ -383,6 +383,7 @@ describe.skipIf(!hasChromium)("the console where something is refused or ends", 
   });
 
   test("says when the time in a tenant is over, and asks for more with the same reason", async () => {
+    const before = operators.troubles().length;
     await registry.sql`update public.support_sessions set expires_at = now()`;
     await menu("Companies");
     await banner().getByText("the time is over").waitFor();
@@ -394,9 +395,12 @@ describe.skipIf(!hasChromium)("the console where something is refused or ends", 
     await page.getByRole("link", { name: "Analytical Engines" }).waitFor();
     const reasons = (await securityLog()).map(({ reason }) => reason);
     expect(reasons.filter((reason) => reason?.startsWith("Ticket 4712"))).toHaveLength(2);
+    // One for each request that was under way.
+    expect(new Set(operators.troubles().slice(before))).toEqual(new Set([refused(401)]));
   });
 
   test("exchanges an access token that has ended once, however many calls need it", async () => {
+    const before = operators.troubles().length;
     const refreshes: string[] = [];
     page.on("request", (request) => {
       if (request.url().endsWith("/token/refresh/")) refreshes.push(request.url());
@@ -412,6 +416,7 @@ describe.skipIf(!hasChromium)("the console where something is refused or ends", 
     await section("Usage").getByText("Size of its tables").waitFor();
     await section("Domains").getByText("app.acme.example", { exact: true }).waitFor();
     expect(refreshes).toHaveLength(1);
+    expect(operators.troubles().slice(before)).toEqual([]);
   });
 
   test("logs out, which ends the login and the stay, and asks for a code from then on", async () => {

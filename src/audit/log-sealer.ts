@@ -22,7 +22,7 @@ const SWEEP_INTERVAL_MS = 3_600_000;
 
 /**
  * How long that pauses after each tenant, of the time it took: a round over thousands then works a tenth of the
- * time, a few milliseconds at once, beside requests that do not notice.
+ * time.
  */
 const SWEEP_PAUSE = 9;
 

@@ -71,10 +71,10 @@ export const healthRoutes: FastifyPluginAsyncZod<{ services: Services }> = async
       },
     },
     async (_request, reply) => {
-      // The first answer of a start: what writes it as its schema says would have to be compiled for it.
-      reply.type("application/json; charset=utf-8").serializer(JSON.stringify);
       try {
         const isBehind = await isFleetBehind(services.database.registry.query, version);
+        // The first answer of a start: what writes it as its schema says would have to be compiled for it.
+        reply.type("application/json; charset=utf-8").serializer(JSON.stringify);
         return {
           status: app.limits.isDegraded ? ("degraded" as const) : ("ok" as const),
           fleet: isBehind ? ("behind" as const) : ("current" as const),
